@@ -1,0 +1,126 @@
+package event
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Reason is a machine word that says why an event ended as it did; Sentence
+// says it to a person.
+type Reason string
+
+// Reasons of matching.
+const (
+	NoReason                 Reason = ""
+	NoKey                    Reason = "no_key"                     // nothing in it names a call
+	NoSuchRef                Reason = "no_such_ref"                // ids given, none known, no caller to fall back on
+	NoCaller                 Reason = "no_caller"                  // no id known, and the report has no caller
+	CallerUnreadable         Reason = "caller_unreadable"          // a caller that is no phone number
+	NoCallFromCaller         Reason = "no_call_from_caller"        // the caller never rang, as far as we know
+	NoDuration               Reason = "no_duration"                // caller known, but no duration to compare
+	CallHasNoDuration        Reason = "call_has_no_duration"       // the call has not ended yet
+	DurationOutsideTolerance Reason = "duration_outside_tolerance" // by MissedBy seconds
+	StartOutsideWindow       Reason = "start_outside_window"       // by MissedBy seconds
+	OtherBuyer               Reason = "other_buyer"                // the only fitting call belongs to another buyer
+	SeveralCandidates        Reason = "several_candidates"         // matched, but others fitted too
+)
+
+// Reasons of the mapper: the postback could not be read.
+const (
+	BodyMalformed    Reason = "body_malformed"
+	BodyTooDeep      Reason = "body_too_deep"
+	BodyTooManyKeys  Reason = "body_too_many_keys"
+	BodyDuplicateKey Reason = "body_duplicate_key"
+	BodyNotUTF8      Reason = "body_not_utf8"
+	ContentTypeOdd   Reason = "content_type_unsupported"
+	TooManyReports   Reason = "too_many_reports"
+	PayoutMissing    Reason = "payout_missing"
+	PayoutUnreadable Reason = "payout_unreadable"
+	PayoutNegative   Reason = "payout_negative"
+	DurationBad      Reason = "duration_unreadable"
+	TimeBad          Reason = "time_unreadable"
+	KindUnknown      Reason = "kind_unknown"
+	CurrencyBad      Reason = "currency_unreadable"
+	IdentityMissing  Reason = "identity_missing" // the source's identity field is not in the report
+	MapperPanicked   Reason = "mapper_panicked"
+	Crashed          Reason = "crashed_twice" // the process died on it twice
+	SourceUnknown    Reason = "source_unknown"
+)
+
+// Reasons of the ledger.
+const (
+	SameEvent          Reason = "same_event"           // Detail.Of told it first
+	OtherContent       Reason = "other_content"        // same identity as Detail.Of, other money
+	SameValue          Reason = "same_value"           // nothing to change
+	OlderThanBooked    Reason = "older_than_booked"    // Detail.Of was received later and counts
+	AmountOverCap      Reason = "amount_over_cap"      // Detail.Limit millionths
+	CurrencyDiffers    Reason = "currency_differs"     // from what is booked on the call
+	SourcePaused       Reason = "source_paused"
+	TestPostback       Reason = "test"                 // Detail.Would says what it would have been
+	ReversedOnArrival  Reason = "reversed_on_arrival"  // its reversal Detail.Of came first
+	ReversalBeforehand Reason = "reversal_beforehand"  // nothing to take back yet; remembered
+	BuyerSaidZero      Reason = "buyer_said_zero"
+	TakenBack          Reason = "taken_back"
+)
+
+// Detail holds what a reason speaks of. Absent parts are zero.
+type Detail struct {
+	Field    string `json:"field,omitempty"`     // name of the offending field, as sent
+	Got      string `json:"got,omitempty"`       // its value, cut to 64 bytes
+	Call     string `json:"call,omitempty"`      // call_id of the nearest candidate
+	MissedBy int64  `json:"missed_by,omitempty"` // how much beyond Limit it was, seconds
+	Limit    int64  `json:"limit,omitempty"`     // the bound: seconds, or millionths for money
+	Others   int    `json:"others,omitempty"`    // how many more fitted
+	Of       string `json:"of,omitempty"`        // id of the other event
+	Would    string `json:"would,omitempty"`     // the status that a test would have had
+	Value    string `json:"value,omitempty"`     // and the value it would have booked
+}
+
+// JSON renders d, or nothing when d says nothing.
+func (d Detail) JSON() []byte {
+	if d == (Detail{}) {
+		return nil
+	}
+	p, err := json.Marshal(d)
+	if err != nil {
+		panic("bug: detail does not marshal: " + err.Error())
+	}
+	return p
+}
+
+// ParseDetail reads what JSON rendered; nothing gives an empty Detail.
+func ParseDetail(p []byte) (d Detail, err error) {
+	if len(p) == 0 {
+		return d, nil
+	}
+	err = json.Unmarshal(p, &d)
+	return d, err
+}
+
+// Sentence says to a person why an event ended as it did and what to do about it.
+func Sentence(s Status, why Reason, d Detail) string {
+	text, known := sentences[why]
+	if !known {
+		return strings.ReplaceAll(string(why), "_", " ")
+	}
+	limit := seconds(d.Limit)
+	if why == AmountOverCap {
+		limit = Amount(d.Limit).String()
+	}
+	text = strings.NewReplacer("{field}", d.Field, "{got}", strconv.Quote(d.Got), "{call}", d.Call, "{missed}", seconds(d.MissedBy),
+		"{limit}", limit, "{others}", strconv.Itoa(d.Others), "{of}", d.Of, "{would}", d.Would, "{value}", d.Value).Replace(text)
+	if s == Parked {
+		text += " Waiting for the call."
+	}
+	return text
+}
+
+func seconds(n int64) string {
+	if n < 120 {
+		return fmt.Sprintf("%d s", n)
+	}
+	return (time.Duration(n) * time.Second).String()
+}

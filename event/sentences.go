@@ -1,0 +1,51 @@
+package event
+
+// sentences holds, for each reason, what a person should read. Braces stand
+// for parts of Detail.
+var sentences = map[Reason]string{
+	NoReason: "",
+
+	NoKey:                    "Nothing in the postback names a call: it needs a ref_id, a call_id, a network call id, or caller with duration. Check the field names that the buyer sends against the source's fields.",
+	NoSuchRef:                "No call has the {field} {got}, and the postback has no caller to fall back on.",
+	NoCaller:                 "The postback has no caller and no id of a call that we know.",
+	CallerUnreadable:         "The caller {got} is not a phone number in the source's default region; send it with a plus and country code, or change match.default_region.",
+	NoCallFromCaller:         "No call from {got} is known within the window. Check that the calls are uploaded, and that the buyer reports the same number.",
+	NoDuration:               "Call {call} has the same caller, but the postback has no duration to compare.",
+	CallHasNoDuration:        "Call {call} has the same caller, but its own duration is not known yet; upload the call again when it has ended.",
+	DurationOutsideTolerance: "The nearest call {call} has the same caller, but its duration misses the tolerance of {limit} by {missed}. Raise match.duration_tolerance if that is usual for this buyer.",
+	StartOutsideWindow:       "The nearest call {call} has the same caller, but its start misses the window of {limit} by {missed}. Raise match.window if this buyer reports late.",
+	OtherBuyer:               "Call {call} fits, but it was sold to buyer {got}, and this source prices another buyer's calls only.",
+	SeveralCandidates:        "Matched {call}; {others} more fitted. Have the buyer echo ref_id to make it certain.",
+
+	BodyMalformed:    "The body is not valid {field}: {got}.",
+	BodyTooDeep:      "The JSON body is nested deeper than {limit} levels.",
+	BodyTooManyKeys:  "The postback has more than {limit} fields.",
+	BodyDuplicateKey: "The JSON body names {got} twice; senders and checkers could read different values, so it is refused.",
+	BodyNotUTF8:      "The body is not valid UTF-8.",
+	ContentTypeOdd:   "The content type {got} is not supported: send a query string, a form or JSON.",
+	TooManyReports:   "The body holds more than {limit} reports; split it.",
+	PayoutMissing:    "The postback names no payout. Check the buyer's field name against the source's fields; an empty field counts as absent.",
+	PayoutUnreadable: "The payout {field}={got} is not a plain decimal number such as 50 or 50.25. If the buyer sends cents, separators or signs, say so in the source's transforms.",
+	PayoutNegative:   "The payout {field}={got} is negative, and this source does not take back by negative amounts.",
+	DurationBad:      "The duration {field}={got} is not a whole number of seconds. If the buyer sends milliseconds or mm:ss, say so in the source's transforms.",
+	TimeBad:          "The time {field}={got} is neither RFC 3339 nor Unix seconds or milliseconds.",
+	KindUnknown:      "The kind {field}={got} is not conversion, reversal or adjustment.",
+	CurrencyBad:      "The currency {field}={got} is not a code of 3 to 12 letters or digits.",
+	IdentityMissing:  "The source identifies postbacks by {field}, and this one has none.",
+	MapperPanicked:   "The mapper broke on this postback; its bytes are kept.",
+	Crashed:          "The process ended twice while working on this record; it is kept unread.",
+	SourceUnknown:    "The source of this postback is not known to this store.",
+
+	SameEvent:          "The same postback was received before, as {of}.",
+	OtherContent:       "The same id was received before, as {of}, with other money: nothing was booked. Ask the buyer which is right.",
+	SameValue:          "The call has this value already.",
+	OlderThanBooked:    "A later postback, {of}, has set this call's value.",
+	AmountOverCap:      "The amount is above the source's cap of {limit}; a person has to release it.",
+	CurrencyDiffers:    "The call is booked in {got}; a postback in another currency is not booked by itself.",
+	SourcePaused:       "The source was paused when this came.",
+	TestPostback:       "A test: it would have been {would} with value {value}, and nothing was booked.",
+	ReversedOnArrival:  "Its reversal, {of}, came first; the value stays zero.",
+	ReversalBeforehand: "Nothing to take back yet; the conversion it names will end at zero when it comes.",
+	BuyerSaidZero:      "The buyer pays nothing for this call: it is unqualified, and the publisher's share is zero.",
+	TakenBack:          "The buyer took the payout back: the value is zero, and so is the publisher's share.",
+}

@@ -1,0 +1,111 @@
+package source
+
+import (
+	"crypto/sha256"
+	"sync/atomic"
+	"time"
+
+	"github.com/tallyhook/tallyhook/event"
+)
+
+// Slot is one field of a report that a postback's field may fill.
+type Slot uint8
+
+const (
+	SlotRefID Slot = iota
+	SlotCallID
+	SlotNetworkCallID
+	SlotCaller
+	SlotDuration
+	SlotPayout
+	SlotCurrency
+	SlotStartedAt
+	SlotOccurredAt
+	SlotStatus
+	SlotTransactionID
+	SlotKind
+	SlotCount
+)
+
+var slotNames = [SlotCount]string{"ref_id", "call_id", "network_call_id", "caller", "duration", "payout", "currency",
+	"started_at", "occurred_at", "status", "transaction_id", "kind"}
+
+func (s Slot) String() string { return slotNames[s] }
+
+// VerdictWaitMax is how long a sender in mode verdict is kept waiting.
+const VerdictWaitMax = 250 * time.Millisecond
+
+// Source is a compiled Spec. It is immutable: a change makes a new one.
+type Source struct {
+	Spec   Spec
+	Policy event.Policy
+
+	Names     [SlotCount][]string // lower case, in the order in which they are tried
+	Constants [SlotCount]string
+	Zone      *time.Location // of times without an offset; nil refuses them
+	Region    string
+
+	PerToken int // requests a minute, 0 is off
+	PerIP    int
+
+	TokenHash [32]byte
+	Secrets   [][32]byte // live secrets' digests; none means no secret is asked for
+	Deleted   bool       // kept so that its journaled events still find their policy
+
+	// Seen counts what ingest does with this source's requests. It is shared by
+	// every version of the source, so counters survive a swap.
+	Seen *Counters
+}
+
+// Counters are a source's totals since the start of the process.
+type Counters struct {
+	Received, Limited, Refused, Degraded atomic.Int64
+}
+
+// HashToken digests a token or secret for look-up and comparison. A plain
+// digest is enough: tokens hold 256 random bits.
+func HashToken(s []byte) [32]byte { return sha256.Sum256(s) }
+
+// Directory is all sources at one moment.
+type Directory struct {
+	byToken map[[32]byte]*Source
+	byID    map[string]*Source
+	Version int64 // of the store's objects
+}
+
+// NewDirectory indexes list. Deleted sources are found by id only.
+func NewDirectory(list []*Source, version int64) *Directory {
+	d := &Directory{byToken: make(map[[32]byte]*Source, len(list)), byID: make(map[string]*Source, len(list)), Version: version}
+	for _, s := range list {
+		d.byID[s.Spec.ID] = s
+		if !s.Deleted {
+			d.byToken[s.TokenHash] = s
+		}
+	}
+	return d
+}
+
+// ByToken finds a live source by the digest of its token, nil when unknown.
+func (d *Directory) ByToken(h [32]byte) *Source { return d.byToken[h] }
+
+// ByID finds a source, deleted ones too, nil when unknown.
+func (d *Directory) ByID(id string) *Source { return d.byID[id] }
+
+// Len is how many sources there are, deleted ones too.
+func (d *Directory) Len() int { return len(d.byID) }
+
+// Live is the directory in force; readers load it once per request or batch.
+type Live struct{ p atomic.Pointer[Directory] }
+
+// NewLive starts with d.
+func NewLive(d *Directory) *Live {
+	l := new(Live)
+	l.p.Store(d)
+	return l
+}
+
+// Load gives the directory in force.
+func (l *Live) Load() *Directory { return l.p.Load() }
+
+// Swap puts d in force.
+func (l *Live) Swap(d *Directory) { l.p.Store(d) }
