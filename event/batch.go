@@ -52,6 +52,9 @@ type Batch struct {
 	// taken in by this batch or an earlier one; what waits until then may end.
 	Watermark int64
 
+	// RecordsMax, when not 0, makes the batch full earlier than BatchRecordsMax.
+	RecordsMax int
+
 	// IndexedThrough is the change number of the last call upsert that the
 	// index had in full when it was asked for hints.
 	IndexedThrough int64
@@ -59,7 +62,8 @@ type Batch struct {
 	Records []Record // as the journal gave them
 	Events  []Event  // as the mapper made them, in order
 
-	Read, Mapped, Matched time.Duration // since the batch was begun, for the latencies per step
+	BegunAt         int64         // when its records were read, microseconds since the Unix epoch
+	Mapped, Matched time.Duration // how long those steps took
 
 	chunks [][]byte // the arena: full chunks first, the last one in use
 	used   int      // chunks in use
@@ -110,7 +114,11 @@ func (b *Batch) Copy(p []byte) []byte {
 
 // Full reports whether the batch has reached a limit; Add still works.
 func (b *Batch) Full() bool {
-	return len(b.Records) >= BatchRecordsMax || b.size >= BatchBytesMax
+	most := BatchRecordsMax
+	if b.RecordsMax > 0 {
+		most = b.RecordsMax
+	}
+	return len(b.Records) >= most || b.size >= BatchBytesMax
 }
 
 // Add copies an encoded record into the batch. On an error the batch is as it was.

@@ -52,16 +52,16 @@ const (
 
 // Reasons of the ledger.
 const (
-	SameEvent          Reason = "same_event"           // Detail.Of told it first
-	OtherContent       Reason = "other_content"        // same identity as Detail.Of, other money
-	SameValue          Reason = "same_value"           // nothing to change
-	OlderThanBooked    Reason = "older_than_booked"    // Detail.Of was received later and counts
-	AmountOverCap      Reason = "amount_over_cap"      // Detail.Limit millionths
-	CurrencyDiffers    Reason = "currency_differs"     // from what is booked on the call
+	SameEvent          Reason = "same_event"        // Detail.Of told it first
+	OtherContent       Reason = "other_content"     // same identity as Detail.Of, other money
+	SameValue          Reason = "same_value"        // nothing to change
+	OlderThanBooked    Reason = "older_than_booked" // Detail.Of was received later and counts
+	AmountOverCap      Reason = "amount_over_cap"   // Detail.Limit millionths
+	CurrencyDiffers    Reason = "currency_differs"  // from what is booked on the call
 	SourcePaused       Reason = "source_paused"
-	TestPostback       Reason = "test"                 // Detail.Would says what it would have been
-	ReversedOnArrival  Reason = "reversed_on_arrival"  // its reversal Detail.Of came first
-	ReversalBeforehand Reason = "reversal_beforehand"  // nothing to take back yet; remembered
+	TestPostback       Reason = "test"                // Detail.Would says what it would have been
+	ReversedOnArrival  Reason = "reversed_on_arrival" // its reversal Detail.Of came first
+	ReversalBeforehand Reason = "reversal_beforehand" // nothing to take back yet; remembered
 	BuyerSaidZero      Reason = "buyer_said_zero"
 	TakenBack          Reason = "taken_back"
 )

@@ -49,6 +49,8 @@ type Record struct {
 	Peer        string
 	Headers     []Pair
 	Body        []byte
+
+	Poison bool // not to be parsed: the process died on it, see pipeline.InHand
 }
 
 const recordVersion = 1

@@ -115,9 +115,14 @@ func (r *ReplySpec) UnmarshalJSON(p []byte) error {
 // Duration is a time.Duration whose text is "15m", "24h", "60s".
 type Duration time.Duration
 
-// MarshalText renders d without needless zero units.
+// MarshalText renders d without needless zero units; whole seconds below two
+// minutes stay seconds, as people write them: 60s, 90s.
 func (d Duration) MarshalText() ([]byte, error) {
-	s := time.Duration(d).String()
+	v := time.Duration(d)
+	if v < 2*time.Minute && v%time.Second == 0 {
+		return fmt.Appendf(nil, "%ds", v/time.Second), nil
+	}
+	s := v.String()
 	for _, cut := range []string{"m0s", "h0m"} {
 		if n := len(s) - len(cut); n >= 0 && s[n:] == cut {
 			s = s[:n+1]

@@ -71,6 +71,9 @@ func jsonKeys(t reflect.Type, keys []string, depth int) []string {
 func Nearest(word string, known []string) string {
 	best, dist := "", max(2, len(word)/3)+1
 	for _, k := range known {
+		if max(len(k)-len(word), len(word)-len(k)) >= dist {
+			continue // at least that many edits: do not count them, word may be long
+		}
 		if d := edits(strings.ToLower(word), k); d < dist {
 			best, dist = k, d
 		}

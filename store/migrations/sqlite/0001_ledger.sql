@@ -123,8 +123,9 @@ CREATE TRIGGER transfer_no_delete BEFORE DELETE ON transfer BEGIN SELECT RAISE(A
 
 -- Strong identities, kept for ever; weak ones until expires_at (0 is never).
 -- A row whose event ended in a status that releases its identity is deleted.
+-- seq 0 is a tombstone: a reversal came before what it takes back.
 CREATE TABLE identity (
-  key         BLOB    PRIMARY KEY,  -- event.Digest
+  key         BLOB    PRIMARY KEY,  -- 1 strong or 2 weak, then event.Digest
   stream      INTEGER NOT NULL,
   seq         INTEGER NOT NULL,
   n           INTEGER NOT NULL,
@@ -183,6 +184,7 @@ CREATE TABLE parked (
   seq      INTEGER NOT NULL,
   n        INTEGER NOT NULL,
   deadline INTEGER NOT NULL,
+  identity BLOB    NOT NULL,  -- key in identity that the event holds
   PRIMARY KEY (stream, seq, n)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX parked_deadline ON parked (deadline);

@@ -1,0 +1,121 @@
+package pipeline
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+
+	"github.com/tallyhook/tallyhook/event"
+)
+
+// InHand finds the record that ends the process. Before a lane parses a batch
+// it writes down which records it takes in hand, and clears that afterwards;
+// the file outlives the process, though not the machine, which is enough.
+//
+//	slot of a lane   first u64 | count u32 | deaths u32     little endian, 16 bytes
+//
+// A process that starts and finds a slot in use died while parsing. The
+// records of that slot are then taken one by one, each under its own mark; one
+// that the process dies on again is not parsed a third time: its event fails
+// and is kept with its bytes.
+type InHand struct {
+	file  *os.File
+	mu    sync.Mutex
+	spans []span
+}
+
+// span is a run of suspect records and how often the process died on them.
+type span struct {
+	first  uint64
+	count  uint32
+	deaths uint32
+}
+
+const (
+	slotBytes = 16
+	deathsMax = 2
+)
+
+// OpenInHand opens or makes the file and reads what an earlier process left.
+func OpenInHand(path string) (*InHand, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open marks of records in hand: %w", err)
+	}
+	h := &InHand{file: f}
+	var slots [LanesMax * slotBytes]byte
+	if _, err := f.ReadAt(slots[:], 0); err != nil {
+		return h, nil // new, or cut short: nothing is known
+	}
+	for lane := range LanesMax {
+		p := slots[lane*slotBytes:]
+		s := span{binary.LittleEndian.Uint64(p), binary.LittleEndian.Uint32(p[8:]), binary.LittleEndian.Uint32(p[12:]) + 1}
+		if s.count > 0 && s.count <= event.BatchRecordsMax {
+			h.spans = append(h.spans, s)
+		}
+	}
+	return h, nil
+}
+
+// Close closes the file.
+func (h *InHand) Close() error { return h.file.Close() }
+
+// Suspects is how many records are taken one by one.
+func (h *InHand) Suspects() (n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, s := range h.spans {
+		n += int(s.count)
+	}
+	return n
+}
+
+// limit is how many records the next batch may take: one while suspects are
+// about, else no limit of its own.
+func (h *InHand) limit() int {
+	if h == nil || h.Suspects() == 0 {
+		return 0
+	}
+	return 1
+}
+
+// take marks b as in hand, and its record as poison when the process has died
+// on it too often.
+func (h *InHand) take(lane int, b *event.Batch) {
+	if h == nil || len(b.Records) == 0 {
+		return
+	}
+	h.mu.Lock()
+	deaths := uint32(0)
+	h.spans = slices.DeleteFunc(h.spans, func(s span) bool { return s.first+uint64(s.count) <= b.First })
+	for _, s := range h.spans {
+		if s.first <= b.First && len(b.Records) == 1 {
+			deaths = max(deaths, s.deaths)
+		}
+	}
+	h.mu.Unlock()
+	if deaths >= deathsMax {
+		b.Records[0].Poison = true
+		return
+	}
+	h.write(lane, span{b.First, uint32(len(b.Records)), deaths})
+}
+
+// done clears the lane's mark.
+func (h *InHand) done(lane int) {
+	if h != nil {
+		h.write(lane, span{})
+	}
+}
+
+// write is not synced: the page cache survives the death of the process, and a
+// lost mark costs one more death.
+func (h *InHand) write(lane int, s span) {
+	var p [slotBytes]byte
+	binary.LittleEndian.PutUint64(p[:], s.first)
+	binary.LittleEndian.PutUint32(p[8:], s.count)
+	binary.LittleEndian.PutUint32(p[12:], s.deaths)
+	_, _ = h.file.WriteAt(p[:], int64(lane*slotBytes))
+}

@@ -1,0 +1,233 @@
+// Package pipeline carries what the journal holds through mapper, match and
+// ledger.
+//
+//	          ┌─► lane: Map, Find ─┐
+//	journal ──┤                    ├──► commit: Post ─► Put ─► Deliver ─► Commit
+//	 (read)   └─► lane: Map, Find ─┘     one at a time, in journal order
+//
+// The reader takes what waits, up to a batch's limits, and never waits to fill
+// one: idle, a batch is one event; under load batches grow by themselves. A
+// batch is sent to the lanes and, in the same order, to the committer, which
+// waits for it to be ready; so lanes overlap and order costs no bookkeeping.
+//
+// Nothing here is remembered between batches: a crash anywhere replays from
+// the stream's checkpoint, which the ledger keeps.
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tallyhook/tallyhook/event"
+	"github.com/tallyhook/tallyhook/sink"
+)
+
+// Journal gives synced records in order and forgets those that are committed.
+type Journal interface {
+	// Next fills b with what waits, and blocks only while nothing does.
+	Next(ctx context.Context, b *event.Batch) error
+	// Quiet gives a time up to which every record there will ever be has been
+	// given out by Next; ok is false while some wait.
+	Quiet() (at int64, ok bool)
+	// Commit says that records below next are in the ledger.
+	Commit(next uint64) error
+}
+
+// Mapper makes a batch's events from its records.
+type Mapper interface {
+	Map(ctx context.Context, b *event.Batch) error
+}
+
+// Matcher finds hints for a batch's reports, and learns its calls.
+type Matcher interface {
+	Find(ctx context.Context, b *event.Batch) error
+	Put(ctx context.Context, b *event.Batch, through int64) error
+}
+
+// Ledger decides and books a batch in one transaction.
+type Ledger interface {
+	Post(ctx context.Context, b *event.Batch) (sink.Result, error)
+}
+
+// Limits of the pipeline.
+const (
+	LanesMax      = 2
+	BatchesMax    = LanesMax + 2              // in flight: one being read, one per lane, one being posted
+	TickInterval  = time.Second               // how often parked events are looked at while nothing comes
+	BacklogBehind = 2 * event.BatchRecordsMax // records waiting from which senders are not kept waiting for verdicts
+)
+
+// Pipeline is the stream of one journal.
+type Pipeline struct {
+	Journal Journal
+	Mapper  Mapper
+	Matcher Matcher
+	Ledger  Ledger
+	Deliver func(*event.Batch)                       // tells waiting senders their verdicts
+	Observe func(*event.Batch, sink.Result, Timings) // for metrics
+	InHand  *InHand                                  // nil: poison records are not looked for
+	Now     func() time.Time
+	Log     *slog.Logger
+
+	committed atomic.Uint64 // first sequence that is not in the ledger
+	stuck     atomic.Pointer[string]
+}
+
+// Timings of one batch.
+type Timings struct {
+	Map, Match, Post time.Duration
+}
+
+// Committed is the first sequence that is not in the ledger yet.
+func (p *Pipeline) Committed() uint64 { return p.committed.Load() }
+
+// Stuck says what the pipeline is retrying, "" when nothing.
+func (p *Pipeline) Stuck() string {
+	if s := p.stuck.Load(); s != nil {
+		return *s
+	}
+	return ""
+}
+
+// job is a batch on its way; ready is signalled when its lane is done.
+type job struct {
+	batch event.Batch
+	ready chan struct{}
+	t     Timings
+}
+
+// Run works until ctx ends, then finishes what it has read and returns nil.
+// Any other error means that this process must not post to the stream any more.
+func (p *Pipeline) Run(ctx context.Context, from uint64) error {
+	p.committed.Store(from)
+	free := make(chan *job, BatchesMax)
+	work := make(chan *job, BatchesMax)
+	order := make(chan *job, BatchesMax)
+	for range BatchesMax {
+		free <- &job{ready: make(chan struct{}, 1)}
+	}
+	// What was read is finished even after ctx has ended: an answer may wait for it.
+	rest, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+
+	var lanes sync.WaitGroup
+	for lane := range LanesMax {
+		lanes.Go(func() { p.lane(rest, lane, work) })
+	}
+	committed := make(chan error, 1)
+	go func() {
+		err := p.commit(rest, order, free)
+		if err != nil {
+			cancel(err)
+		}
+		committed <- err
+	}()
+	readErr := p.read(ctx, rest, free, work, order)
+	close(work)
+	close(order)
+	lanes.Wait()
+	return errors.Join(readErr, <-committed)
+}
+
+// read hands out batches until ctx ends or the committer has given up.
+func (p *Pipeline) read(ctx, rest context.Context, free <-chan *job, work, order chan<- *job) error {
+	for {
+		var j *job
+		select {
+		case j = <-free:
+		case <-ctx.Done():
+			return nil
+		case <-rest.Done():
+			return nil
+		}
+		j.batch.Reset()
+		j.batch.RecordsMax = p.InHand.limit()
+		switch err := p.next(ctx, &j.batch); {
+		case ctx.Err() != nil && len(j.batch.Records) == 0:
+			return nil
+		case err != nil:
+			return fmt.Errorf("read journal: %w", err)
+		}
+		j.batch.BegunAt = p.Now().UnixMicro()
+		order <- j
+		work <- j
+	}
+}
+
+// next fills b; while nothing comes it gives an empty batch every TickInterval
+// so that parked events end in time.
+func (p *Pipeline) next(ctx context.Context, b *event.Batch) error {
+	for {
+		tick, cancel := context.WithTimeout(ctx, TickInterval)
+		err := p.Journal.Next(tick, b)
+		cancel()
+		if n := len(b.Records); n > 0 {
+			b.Watermark = b.Records[n-1].ReceivedAt
+			return nil
+		}
+		if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+			return err
+		}
+		if at, ok := p.Journal.Quiet(); ok {
+			b.Watermark = at
+			return nil
+		}
+	}
+}
+
+// lane maps and matches batches. Both steps fail only for the world's reasons
+// and are tried until they work.
+func (p *Pipeline) lane(ctx context.Context, lane int, work <-chan *job) {
+	for j := range work {
+		start := p.Now()
+		p.InHand.take(lane, &j.batch)
+		p.retry(ctx, "map", func() error {
+			j.batch.Events = j.batch.Events[:0]
+			return p.Mapper.Map(ctx, &j.batch)
+		})
+		p.InHand.done(lane)
+		mapped := p.Now()
+		p.retry(ctx, "match", func() error { return p.Matcher.Find(ctx, &j.batch) })
+		j.t = Timings{Map: mapped.Sub(start), Match: p.Now().Sub(mapped)}
+		j.batch.Mapped, j.batch.Matched = j.t.Map, j.t.Match
+		j.ready <- struct{}{}
+	}
+}
+
+// commit posts batches in order.
+func (p *Pipeline) commit(ctx context.Context, order <-chan *job, free chan<- *job) error {
+	for j := range order {
+		<-j.ready
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		b, start := &j.batch, p.Now()
+		var res sink.Result
+		err := p.retry(ctx, "post", func() (err error) {
+			res, err = p.Ledger.Post(ctx, b)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		j.t.Post = p.Now().Sub(start)
+		if err := p.retry(ctx, "index", func() error { return p.Matcher.Put(ctx, b, res.CallsThrough) }); err != nil {
+			return err
+		}
+		if len(b.Records) > 0 {
+			p.committed.Store(b.Next)
+			p.Deliver(b)
+			if err := p.Journal.Commit(b.Next); err != nil {
+				return fmt.Errorf("trim journal: %w", err)
+			}
+		}
+		p.Observe(b, res, j.t)
+		free <- j
+	}
+	return nil
+}

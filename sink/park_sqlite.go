@@ -1,0 +1,113 @@
+package sink
+
+import (
+	"database/sql"
+	"fmt"
+
+	"github.com/tallyhook/tallyhook/event"
+)
+
+// waitingFor gives the stored parked events that wait for one of keys.
+func (t *sqliteTx) waitingFor(keys []event.CallKey, w *work) (list []*waiting, err error) {
+	seen := map[event.ID]bool{}
+	for _, k := range keys {
+		err = t.rows(qWaitingFor, func(r *sql.Rows) error {
+			p, err := w.scanWaiting(r)
+			if err == nil && !w.done[p.id] && !seen[p.id] {
+				seen[p.id] = true
+				list = append(list, p)
+			}
+			return err
+		}, int64(k))
+		if err != nil {
+			return nil, err
+		}
+	}
+	return list, w.loadHeld(list)
+}
+
+// waitingUntil gives the parked events whose deadline has passed at time at.
+func (t *sqliteTx) waitingUntil(at int64, limit int, w *work) (list []*waiting, err error) {
+	err = t.rows(qWaitingUntil, func(r *sql.Rows) error {
+		p, err := w.scanWaiting(r)
+		if err == nil && !w.done[p.id] {
+			list = append(list, p)
+		}
+		return err
+	}, at, int64(limit))
+	if err != nil {
+		return nil, err
+	}
+	return list, w.loadHeld(list)
+}
+
+// loadHeld loads the identities that the parked events hold.
+func (w *work) loadHeld(list []*waiting) error {
+	var keys []idKey
+	for _, p := range list {
+		keys = append(keys, p.key)
+	}
+	return w.tx.loadIdentities(keys, w)
+}
+
+func (w *work) scanWaiting(r *sql.Rows) (*waiting, error) {
+	p := new(waiting)
+	v := &p.v
+	var key, report []byte
+	var kind string
+	err := r.Scan(&p.id.Stream, &p.id.Seq, &p.id.N, &key, &v.v.Revision, &v.source, &v.receivedAt, &kind, &v.caller,
+		&v.mapper, &v.peer, &v.usQueue, &v.usMap, &v.usMatch, &report)
+	if err != nil {
+		return nil, err
+	}
+	if len(key) != len(idKey{}) {
+		return nil, fmt.Errorf("parked event %s holds an identity of %d bytes", p.id, len(key))
+	}
+	p.key, p.at = idKey(key), v.receivedAt
+	p.weak = p.key[0] == classWeak
+	if p.r, err = event.ParseReportJSON(report); err != nil {
+		return nil, fmt.Errorf("parked event %s: %w", p.id, err)
+	}
+	if p.p = w.l.Policy(v.source); p.p == nil {
+		p.p = &event.Policy{Source: v.source, Currency: event.DefaultCurrency, Window: event.DefaultWindow,
+			DurationTolerance: event.DefaultDurationTolerance, DedupeWindow: event.DefaultDedupeWindow,
+			ParkFor: event.DefaultParkFor, AmountMax: event.DefaultAmountMax}
+	}
+	v.kind, v.report = p.r.Kind, report
+	v.duration, v.hasPayout, v.payout, v.currency = p.r.Duration, p.r.HasPayout, p.r.Payout.Amount, p.r.Payout.Currency
+	return p, nil
+}
+
+// recorded fills in the verdicts of events that an earlier transaction has
+// decided already.
+func (w *work) recorded(events []event.Event) error {
+	for i := range events {
+		e := &events[i]
+		err := w.tx.rows(qRecorded, func(r *sql.Rows) error {
+			var v event.Verdict
+			var status, strategy, detail string
+			if err := r.Scan(&v.Event.N, &v.Revision, &v.ChangeSeq, &status, &v.Reason, &detail, &strategy, &v.Candidates,
+				&v.CallNo, &v.CallID, &v.Currency, &v.Value, &v.Delta, &v.ShareDelta); err != nil {
+				return err
+			}
+			if v.Event.N != e.ID.N {
+				return nil
+			}
+			v.Event = e.ID
+			if err := v.Status.UnmarshalText([]byte(status)); err != nil {
+				return err
+			}
+			if err := v.Strategy.UnmarshalText([]byte(strategy)); err != nil {
+				return err
+			}
+			d, err := event.ParseDetail([]byte(detail))
+			v.Detail, e.Verdict = d, v
+			e.Verdict.Detail = d
+			return err
+		}, int64(e.ID.Stream), int64(e.ID.Seq))
+		if err != nil {
+			return fmt.Errorf("verdict recorded for event %s: %w", e.ID, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,311 @@
+package sink
+
+import (
+	"github.com/tallyhook/tallyhook/event"
+)
+
+// claim is a report that asks for a verdict: straight from a batch, or again
+// after it was parked.
+type claim struct {
+	id   event.ID
+	at   int64 // received
+	r    *event.Report
+	p    *event.Policy
+	test bool
+
+	key      idKey // the identity it claims
+	weak     bool
+	money    event.Digest
+	reverses idKey // of the conversion it takes back; zero without a strong identity
+
+	hints  []int64 // calls that may fit
+	hinted bool    // hints are all there is, together with byKey
+}
+
+func (c *claim) rank() event.Rank { return event.Rank{At: c.at, ID: c.id} }
+
+// outcome is what a claim comes to, before anything is written.
+type outcome struct {
+	status event.Status
+	reason event.Reason
+	detail event.Detail
+
+	call       *callRow
+	strategy   event.Strategy
+	fits       int
+	considered []byte
+
+	value    event.Amount // to be assigned
+	currency string
+	assigns  bool // call's state becomes value, status and rank
+	holds    bool // the claim's identity stays with it
+	deadline int64
+}
+
+// report decides one postback, or one report of it, and applies the outcome.
+func (w *work) report(e *event.Event) error {
+	c := w.claimOf(e)
+	o, err := w.judge(e, &c)
+	if err != nil {
+		return err
+	}
+	v := w.verdictOf(e)
+	if c.test && o.status != event.Ignored && o.status != event.Invalid && o.status != event.Failed {
+		would := event.Detail{Would: o.status.String(), Call: callID(o.call)}
+		if o.assigns {
+			would.Value = o.value.String()
+		}
+		o = outcome{status: event.Ignored, reason: event.TestPostback, detail: would,
+			call: o.call, strategy: o.strategy, fits: o.fits, considered: o.considered}
+	}
+	if err := w.apply(&c, &o, &v); err != nil {
+		return err
+	}
+	e.Verdict = v.v
+	if v.v.Status == event.Parked {
+		w.waitHere(&c, v, e)
+	}
+	return nil
+}
+
+func (w *work) claimOf(e *event.Event) claim {
+	c := claim{id: e.ID, at: e.Record.ReceivedAt, r: &e.Report, p: e.Policy,
+		test: e.Record.Flags&event.FlagTest != 0, money: e.Money,
+		hints: e.Hints, hinted: w.indexed && e.HintOwner.IsZero()}
+	if e.Strong.IsZero() {
+		c.key, c.weak = keyOf(classWeak, e.Weak), true
+	} else {
+		c.key = keyOf(classStrong, e.Strong)
+	}
+	if !e.Reverses.IsZero() {
+		c.reverses = keyOf(classStrong, e.Reverses)
+	}
+	return c
+}
+
+// judge says what becomes of a report that is told for the first time.
+func (w *work) judge(e *event.Event, c *claim) (outcome, error) {
+	switch {
+	case c.r.Failed:
+		return outcome{status: event.Failed, reason: c.r.Invalid, detail: c.r.Detail}, nil
+	case e.Record.Flags&event.FlagPaused != 0:
+		return outcome{status: event.Ignored, reason: event.SourcePaused}, nil
+	case c.r.Invalid != "":
+		return outcome{status: event.Invalid, reason: c.r.Invalid, detail: c.r.Detail}, nil
+	}
+	if held := w.ids[c.key]; held.live(c.weak, c.at, c.p) {
+		return w.repeated(c, held)
+	}
+	if c.r.Kind == event.Reversal && c.reverses != (idKey{}) {
+		return w.reversal(c)
+	}
+	return w.settle(c)
+}
+
+// repeated is the outcome of a claim whose identity somebody holds already.
+func (w *work) repeated(c *claim, held *identity) (outcome, error) {
+	o := outcome{status: event.Duplicate, reason: event.SameEvent, detail: event.Detail{Of: held.id.String()}}
+	if held.money != c.money {
+		o.status, o.reason = event.Conflict, event.OtherContent
+	}
+	if held.call != 0 {
+		row, err := w.callByNo(held.call)
+		if err != nil {
+			return o, err
+		}
+		o.call = row
+	}
+	return o, nil
+}
+
+// reversal takes back the conversion that it names by id, or is remembered
+// until that comes.
+func (w *work) reversal(c *claim) (outcome, error) {
+	conversion := w.ids[c.reverses]
+	if conversion == nil || conversion.gone || conversion.call == 0 {
+		return outcome{status: event.Reversed, reason: event.ReversalBeforehand, holds: true}, nil
+	}
+	row, err := w.callByNo(conversion.call)
+	if err != nil {
+		return outcome{}, err
+	}
+	o := outcome{call: row, strategy: event.ByReversal, fits: 1, holds: true}
+	w.assign(c, &o)
+	return o, nil
+}
+
+// settle looks for the call of a claim and says what it is worth.
+func (w *work) settle(c *claim) (outcome, error) {
+	d, err := w.match(c)
+	if err != nil {
+		return outcome{}, err
+	}
+	o := outcome{strategy: d.Strategy, fits: d.Fits, reason: d.Reason, detail: d.Detail, considered: w.considered(c, d)}
+	if d.Pick < 0 {
+		o.status, o.deadline = event.Unmatched, c.at+c.p.ParkFor.Microseconds()
+		if canPark(c.r) {
+			o.status, o.holds = event.Parked, true
+		}
+		return o, nil
+	}
+	o.call, o.holds = w.calls[w.cands[d.Pick].Call.No], true
+	w.assign(c, &o)
+	return o, nil
+}
+
+// canPark reports whether a call that comes later could still fit.
+func canPark(r *event.Report) bool {
+	return r.RefID != "" || r.CallID != "" || r.NetworkCallID != "" || (r.Caller != "" && r.Duration.OK)
+}
+
+// assign says what a claim does to the call in o: the value that it sets, or
+// why it sets none.
+func (w *work) assign(c *claim, o *outcome) {
+	row := o.call
+	value, status := c.r.Payout.Amount, event.Booked
+	switch {
+	case c.r.Kind == event.Reversal:
+		value, status = 0, event.Reversed
+	case value == 0:
+		status = event.Unqualified
+	}
+	o.currency = c.r.Payout.Currency
+	if o.currency == "" {
+		o.currency = c.p.Currency
+	}
+	if tomb := w.ids[c.key]; status != event.Reversed && tomb != nil && !tomb.gone && tomb.reversedBy != "" {
+		value, status = 0, event.Reversed
+		o.reason, o.detail = event.ReversedOnArrival, event.Detail{Of: tomb.reversedBy}
+	}
+	if row.hasState && row.state.lastPosting != 0 {
+		if status == event.Reversed {
+			o.currency = row.state.currency
+		}
+		if row.state.currency != o.currency {
+			o.status, o.reason, o.detail = event.Held, event.CurrencyDiffers, event.Detail{Got: row.state.currency, Call: row.CallID}
+			return
+		}
+	}
+	if value > c.p.AmountMax {
+		o.status, o.reason, o.detail = event.Held, event.AmountOverCap, event.Detail{Limit: int64(c.p.AmountMax), Call: row.CallID}
+		return
+	}
+	if row.hasState && c.rank().Less(row.state.rank) {
+		o.status, o.reason, o.detail = event.Stale, event.OlderThanBooked, event.Detail{Of: row.state.rank.ID.String()}
+		return
+	}
+	o.status, o.value, o.assigns = status, value, true
+	if row.hasState && row.state.value == value && row.state.status == status {
+		o.status = event.Unchanged
+	}
+	if o.reason != event.NoReason {
+		return
+	}
+	switch o.status {
+	case event.Unchanged:
+		o.reason = event.SameValue
+	case event.Unqualified:
+		o.reason = event.BuyerSaidZero
+	case event.Reversed:
+		o.reason = event.TakenBack
+	}
+}
+
+// apply writes an outcome down: identity, state, posting, parking, verdict.
+func (w *work) apply(c *claim, o *outcome, v *verdictRow) error {
+	v.v.Status, v.v.Reason, v.v.Detail = o.status, o.reason, o.detail
+	v.v.Strategy, v.v.Candidates, v.considered = o.strategy, o.fits, o.considered
+	if o.assigns {
+		if err := w.book(c, o, &v.v); err != nil {
+			return err
+		}
+	}
+	if o.call != nil {
+		v.call = o.call
+		v.v.CallNo, v.v.CallID = o.call.No, o.call.CallID
+		if o.call.hasState {
+			v.v.Value, v.v.Currency, v.hasValue = o.call.state.value, o.call.state.currency, true
+		}
+	}
+	if o.holds {
+		w.hold(c, o)
+	}
+	if v.v.Status == event.Parked {
+		w.parkClaim(c, o)
+	}
+	w.record(v)
+	return nil
+}
+
+// hold gives the claim its identity, and a reversal's mark to what it reverses.
+func (w *work) hold(c *claim, o *outcome) {
+	id := w.ids[c.key]
+	if id == nil {
+		id = new(identity)
+		w.ids[c.key] = id
+	}
+	id.id, id.money, id.receivedAt, id.dirty, id.gone = c.id, c.money, c.at, true, false
+	if c.weak {
+		id.expiresAt = c.at + c.p.DedupeWindow.Microseconds()
+	}
+	if o.call != nil {
+		id.call = o.call.No
+	}
+	if c.reverses == (idKey{}) {
+		return
+	}
+	conversion := w.ids[c.reverses]
+	if conversion == nil {
+		conversion = new(identity)
+		w.ids[c.reverses] = conversion
+	}
+	conversion.reversedBy, conversion.dirty, conversion.gone = c.id.String(), true, false
+}
+
+// release gives an identity back, so that a corrected resend may still book. A
+// reversal that waits for it stays.
+func (w *work) release(key idKey, id event.ID) {
+	held := w.ids[key]
+	if held == nil || held.id != id {
+		return
+	}
+	held.id, held.call, held.dirty = event.ID{}, 0, true
+	held.gone = held.reversedBy == ""
+}
+
+// record appends a verdict to the log.
+func (w *work) record(v *verdictRow) {
+	w.change++
+	v.v.ChangeSeq = w.change
+	if v.v.Revision == 0 {
+		v.v.Revision = 1
+	}
+	w.verdicts = append(w.verdicts, *v)
+}
+
+// verdictOf starts the verdict row of an event: everything but the outcome.
+func (w *work) verdictOf(e *event.Event) verdictRow {
+	r, rec := &e.Report, e.Record
+	v := verdictRow{v: event.Verdict{Event: e.ID}, source: rec.Source, receivedAt: rec.ReceivedAt, kind: r.Kind,
+		caller: r.Caller, duration: r.Duration, hasPayout: r.HasPayout, payout: r.Payout.Amount, currency: r.Payout.Currency,
+		mapper: e.Mapper, peer: rec.Peer, usMap: w.b.Mapped.Microseconds(), usMatch: w.b.Matched.Microseconds(),
+		usQueue: max(0, w.b.BegunAt-rec.ReceivedAt)}
+	if v.caller == "" {
+		v.caller = r.CallerRaw
+	}
+	if v.mapper == "" {
+		v.mapper = "none"
+	}
+	v.report = w.keep(func(dst []byte) []byte { return event.AppendReportJSON(dst, r) })
+	if e.ID.N == 0 {
+		v.raw = w.keep(func(dst []byte) []byte { return w.l.raw.Append(dst, rec) })
+	}
+	return v
+}
+
+func callID(c *callRow) string {
+	if c == nil {
+		return ""
+	}
+	return c.CallID
+}

@@ -1,0 +1,207 @@
+package sink
+
+import (
+	"github.com/tallyhook/tallyhook/event"
+)
+
+// work is everything one transaction reads and will write. Rows are loaded
+// once and changed in place; flush writes those marked dirty.
+type work struct {
+	l  *Ledger
+	tx *sqliteTx
+	b  *event.Batch
+
+	now        int64  // decided_at
+	next       uint64 // the stream's checkpoint
+	change     int64  // last change_seq of the verdict log
+	posting    int64  // last posting number
+	postingWas int64  // the same before this batch
+	callNo     int64  // last number given to a call
+	callChange int64  // last change number of a call
+	accountNo  int64
+	parked     bool // some events wait in the store
+
+	calls   map[int64]*callRow
+	byID    map[string]*callRow
+	byKey   map[event.CallKey][]int64 // calls upserted since the index was asked, this batch's too
+	indexed bool                      // with byKey, the index's hints are complete
+	ids     map[idKey]*identity
+
+	assigned    map[assignment]int64 // campaign and publisher → current rule, 0 none
+	newAccounts map[account]int64
+
+	verdicts  []verdictRow
+	postings  []postingRow
+	transfers []transferRow
+	park      []parkedRow // to insert
+	unpark    []parkedRow // to delete
+	parkedNow map[event.CallKey][]*waiting
+	text      []byte            // arena of reports, raws and details in verdicts
+	done      map[event.ID]bool // parked events decided by this batch
+	settled   int
+	recent    []recentCall
+
+	sweepAt    int64
+	sweepSlice byte
+
+	cands []event.Candidate // scratch of match
+	nums  []int64
+	keys  []event.CallKey
+}
+
+func newWork(l *Ledger, tx *sqliteTx, b *event.Batch) *work {
+	return &work{l: l, tx: tx, b: b, now: l.Now().UnixMicro(),
+		calls: make(map[int64]*callRow, len(b.Events)), byID: map[string]*callRow{},
+		byKey: map[event.CallKey][]int64{}, ids: make(map[idKey]*identity, len(b.Events)),
+		assigned: map[assignment]int64{}, newAccounts: map[account]int64{},
+		parkedNow: map[event.CallKey][]*waiting{}, done: map[event.ID]bool{},
+		verdicts: make([]verdictRow, 0, len(b.Events)),
+		text:     make([]byte, 0, 512*len(b.Events))}
+}
+
+// callRow is a call with what is booked on it.
+type callRow struct {
+	event.Call
+	ranks  []fieldsRank
+	change int64
+	was    callNames // the names before this batch, for call_key
+
+	state    callState
+	hasState bool
+
+	isNew, dirty, stateDirty bool
+}
+
+// callNames are the keys of a call as call_key has them.
+type callNames struct {
+	keys []event.CallKey
+	at   int64
+}
+
+// callState is what is booked, and by whom.
+type callState struct {
+	currency         string
+	value, share     event.Amount
+	status           event.Status
+	rule             int64
+	buyerAccount     int64
+	publisherAccount int64
+	pricedBy         int64
+	rank             event.Rank
+	lastPosting      int64
+}
+
+// idKey is a key of the identity table: its class, then the digest.
+type idKey [17]byte
+
+const (
+	classStrong = 1
+	classWeak   = 2
+)
+
+func keyOf(class byte, d event.Digest) (k idKey) {
+	k[0] = class
+	copy(k[1:], d[:])
+	return k
+}
+
+// identity is who first told something.
+type identity struct {
+	id         event.ID // zero for a tombstone: only its reversal came
+	money      event.Digest
+	receivedAt int64
+	expiresAt  int64
+	call       int64
+	reversedBy string
+
+	stored, dirty, gone bool
+}
+
+// live reports whether somebody holds the identity at time at; weak ones only
+// within the dedupe window around their first telling.
+func (i *identity) live(weak bool, at int64, p *event.Policy) bool {
+	if i == nil || i.gone || i.id.IsZero() {
+		return false
+	}
+	d := at - i.receivedAt
+	return !weak || max(d, -d) <= p.DedupeWindow.Microseconds()
+}
+
+type assignment struct{ campaign, publisher string }
+
+// rule is a row of the rule table, parsed.
+type rule struct {
+	id int64
+	assignment
+	payout *event.Rule // nil: the assignment has ended
+}
+
+// account names one account of the ledger.
+type account struct{ kind, owner, currency string }
+
+// Kinds of accounts. A receivable grows by debits, the other three by credits
+// (the cost's are debits again): what the network has of a call is its value
+// less its share.
+const (
+	kindBuyer     = "buyer_receivable"
+	kindRevenue   = "network_revenue"
+	kindCost      = "network_publisher_cost"
+	kindPublisher = "publisher_pending"
+)
+
+type postingRow struct {
+	no                            int64
+	id                            event.ID
+	call                          int64
+	cause, source                 string
+	receivedAt                    int64
+	currency                      string
+	value, share, delta, shareDlt event.Amount
+	rule                          int64
+}
+
+type transferRow struct {
+	posting       int64
+	line          int
+	debit, credit int64
+	amount        event.Amount
+	currency      string
+}
+
+// parkedRow is an event that begins to wait.
+type parkedRow struct {
+	id       event.ID
+	deadline int64
+	identity idKey
+	keys     []event.CallKey
+}
+
+// verdictRow is one revision as the verdict log keeps it.
+type verdictRow struct {
+	v          event.Verdict
+	source     string
+	receivedAt int64
+	kind       event.Kind
+	considered []byte
+	call       *callRow
+	caller     string
+	duration   event.Seconds
+	hasPayout  bool
+	payout     event.Amount
+	currency   string
+	hasValue   bool
+	mapper     string
+	peer       string
+	usQueue    int64
+	usMap      int64
+	usMatch    int64
+	report     []byte
+	raw        []byte
+}
+
+// keep copies the bytes that add appends into the transaction's arena.
+func (w *work) keep(add func(dst []byte) []byte) []byte {
+	from := len(w.text)
+	w.text = add(w.text)
+	return w.text[from:len(w.text):len(w.text)]
+}
