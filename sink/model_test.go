@@ -1,0 +1,252 @@
+package sink_test
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/tallyhook/tallyhook/event"
+)
+
+// model is the ledger's rules once more, in maps, for reports that name their
+// call by ref_id. It knows nothing of batches, streams of SQL or caches.
+type model struct {
+	calls  map[string]*modelCall
+	ids    map[string]*modelID
+	parked []*modelEvent
+	log    map[event.ID][]string // statuses that each event went through
+}
+
+type modelCall struct {
+	exists    bool
+	set       map[string]event.Rank // field → rank of who set it
+	buyer     string
+	publisher string // with its campaign
+	qualified event.Tri
+	value     event.Amount
+	status    string // "" nothing accepted yet
+	rank      event.Rank
+	money     map[string]event.Amount // owner of an account → what the call has on it
+	priced    bool                    // has ever been posted to
+	source    string
+}
+
+type modelID struct {
+	by         *modelEvent // nil: only its reversal came
+	money      string
+	at         int64
+	call       string
+	reversedBy bool
+}
+
+type modelEvent struct {
+	id       event.ID
+	at       int64
+	strong   string // "" weak
+	kind     event.Kind
+	ref      string // call's id, or "" for a reversal that names none
+	amount   event.Amount
+	deadline int64
+}
+
+func newModel() *model {
+	return &model{calls: map[string]*modelCall{}, ids: map[string]*modelID{}, log: map[event.ID][]string{}}
+}
+
+func (m *model) call(id string) *modelCall {
+	if m.calls[id] == nil {
+		m.calls[id] = &modelCall{set: map[string]event.Rank{}, money: map[string]event.Amount{}}
+	}
+	return m.calls[id]
+}
+
+func (e *modelEvent) rank() event.Rank { return event.Rank{At: e.at, ID: e.id} }
+
+func (e *modelEvent) money() string { return fmt.Sprintf("%s/%s", e.kind, e.amount) }
+
+func (e *modelEvent) key() string {
+	if e.strong != "" {
+		return fmt.Sprintf("strong/%s/%s", e.kind, e.strong)
+	}
+	return fmt.Sprintf("weak/%s/%s/%s", e.kind, e.ref, e.amount)
+}
+
+// upsert is one telling of a call.
+func (m *model) upsert(rank event.Rank, up *event.Call) {
+	c := m.call(up.CallID)
+	c.exists = true
+	for _, f := range []struct {
+		name    string
+		present bool
+		set     func()
+	}{
+		{"ref", true, func() {}},
+		{"buyer", up.Buyer != "", func() { c.buyer = up.Buyer }},
+		{"publisher", up.Publisher != "", func() { c.publisher = up.Publisher }},
+		{"qualified", up.Qualified != event.Unknown, func() { c.qualified = up.Qualified }},
+	} {
+		if was, ok := c.set[f.name]; f.present && (!ok || !rank.Less(was)) {
+			c.set[f.name] = rank
+			f.set()
+		}
+	}
+	if c.status != "" {
+		c.rebook(c.buyer)
+	}
+	var waits []*modelEvent
+	for _, e := range m.parked {
+		if e.ref == up.CallID {
+			waits = append(waits, e)
+		}
+	}
+	slices.SortFunc(waits, func(a, b *modelEvent) int {
+		if a.rank().Less(b.rank()) {
+			return -1
+		}
+		return 1
+	})
+	for _, e := range waits {
+		m.unpark(e)
+		m.say(e, m.settle(e))
+	}
+}
+
+func (m *model) unpark(e *modelEvent) {
+	m.parked = slices.DeleteFunc(m.parked, func(p *modelEvent) bool { return p == e })
+}
+
+func (m *model) say(e *modelEvent, status string) { m.log[e.id] = append(m.log[e.id], status) }
+
+// report is one postback.
+func (m *model) report(e *modelEvent) {
+	m.say(e, m.judge(e))
+}
+
+func (m *model) judge(e *modelEvent) string {
+	held := m.ids[e.key()]
+	if held != nil && held.by != nil && (e.strong != "" || max(e.at-held.at, held.at-e.at) <= event.DefaultDedupeWindow.Microseconds()) {
+		if held.money != e.money() {
+			return "conflict"
+		}
+		return "duplicate"
+	}
+	if e.kind == event.Reversal && e.strong != "" {
+		conversion := fmt.Sprintf("strong/%s/%s", event.Conversion, e.strong)
+		if m.ids[conversion] == nil {
+			m.ids[conversion] = &modelID{}
+		}
+		m.hold(e)
+		of := m.ids[conversion]
+		of.reversedBy = true
+		if of.call == "" {
+			return "reversed"
+		}
+		return m.assign(e, of.call)
+	}
+	return m.settle(e)
+}
+
+func (m *model) hold(e *modelEvent) *modelID {
+	id := m.ids[e.key()]
+	if id == nil {
+		id = &modelID{}
+		m.ids[e.key()] = id
+	}
+	id.by, id.money, id.at = e, e.money(), e.at
+	return id
+}
+
+func (m *model) settle(e *modelEvent) string {
+	id := m.hold(e)
+	if e.ref == "" || !m.call(e.ref).exists {
+		e.deadline = e.at + event.DefaultParkFor.Microseconds()
+		m.parked = append(m.parked, e)
+		return "parked"
+	}
+	id.call = e.ref
+	return m.assign(e, e.ref)
+}
+
+func (m *model) assign(e *modelEvent, call string) string {
+	c, value, status := m.call(call), e.amount, "booked"
+	switch {
+	case e.kind == event.Reversal:
+		value, status = 0, "reversed"
+	case e.strong != "" && m.ids[e.key()].reversedBy:
+		value, status = 0, "reversed"
+	case value == 0:
+		status = "unqualified"
+	}
+	if c.status != "" && e.rank().Less(c.rank) {
+		return "stale"
+	}
+	verdict := status
+	if c.status == status && c.value == value {
+		verdict = "unchanged"
+	}
+	c.value, c.status, c.rank = value, status, e.rank()
+	buyer := c.buyer
+	if buyer == "" {
+		buyer = "source:s"
+	}
+	c.rebook(buyer)
+	return verdict
+}
+
+// rebook puts the call's money where it belongs. buyer "" keeps who owed so far.
+func (c *modelCall) rebook(buyer string) {
+	if buyer == "" {
+		for owner, v := range c.money {
+			if v != 0 && owner[0] == 'b' {
+				buyer = owner[2:]
+			}
+		}
+	}
+	clear(c.money)
+	c.money["b "+buyer] = c.value
+	if share := c.share(); share != 0 {
+		c.money["p "+c.publisher] = share
+	}
+}
+
+// share is 80 % of the value, for publishers whose name says a campaign.
+func (c *modelCall) share() event.Amount {
+	if c.status != "booked" || c.publisher == "" || c.qualified == event.No {
+		return 0
+	}
+	v, _ := c.value.MulDiv(8, 10)
+	return v
+}
+
+// expire ends what has waited long enough.
+func (m *model) expire(now int64) {
+	for _, e := range slices.Clone(m.parked) {
+		if e.deadline <= now {
+			m.unpark(e)
+			m.say(e, "unmatched")
+			if id := m.ids[e.key()]; id != nil && id.by == e { // else another has it since
+				id.by = nil
+				if !id.reversedBy {
+					delete(m.ids, e.key())
+				}
+			}
+		}
+	}
+}
+
+// balances sums what every call has on every account.
+func (m *model) balances() map[string]event.Amount {
+	sums := map[string]event.Amount{}
+	for _, c := range m.calls {
+		for owner, v := range c.money {
+			if v != 0 {
+				sums[owner] += v
+			}
+		}
+	}
+	for owner, v := range sums {
+		if v == 0 {
+			delete(sums, owner)
+		}
+	}
+	return sums
+}
