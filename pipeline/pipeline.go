@@ -31,9 +31,9 @@ import (
 type Journal interface {
 	// Next fills b with what waits, and blocks only while nothing does.
 	Next(ctx context.Context, b *event.Batch) error
-	// Quiet gives a time up to which every record there will ever be has been
-	// given out by Next; ok is false while some wait.
-	Quiet() (at int64, ok bool)
+	// Watermark is a time before which no record was received that Next has not
+	// given yet; Next sets it in the batches that it fills.
+	Watermark() int64
 	// Commit says that records below next are in the ledger.
 	Commit(next uint64) error
 }
@@ -56,10 +56,9 @@ type Ledger interface {
 
 // Limits of the pipeline.
 const (
-	LanesMax      = 2
-	BatchesMax    = LanesMax + 2              // in flight: one being read, one per lane, one being posted
-	TickInterval  = time.Second               // how often parked events are looked at while nothing comes
-	BacklogBehind = 2 * event.BatchRecordsMax // records waiting from which senders are not kept waiting for verdicts
+	LanesMax     = 2
+	BatchesMax   = LanesMax + 2 // in flight: one being read, one per lane, one being posted
+	TickInterval = time.Second  // how often parked events are looked at while nothing comes
 )
 
 // Pipeline is the stream of one journal.
@@ -75,6 +74,7 @@ type Pipeline struct {
 	Log     *slog.Logger
 
 	committed atomic.Uint64 // first sequence that is not in the ledger
+	oldest    atomic.Int64  // received_at of the oldest record being worked on, 0 for none
 	stuck     atomic.Pointer[string]
 }
 
@@ -83,8 +83,19 @@ type Timings struct {
 	Map, Match, Post time.Duration
 }
 
+// Start says which sequence the journal gives first; Run comes after it.
+func (p *Pipeline) Start(from uint64) { p.committed.Store(from) }
+
 // Committed is the first sequence that is not in the ledger yet.
 func (p *Pipeline) Committed() uint64 { return p.committed.Load() }
+
+// Lag is how long the oldest record that is being worked on has waited.
+func (p *Pipeline) Lag() time.Duration {
+	if at := p.oldest.Load(); at != 0 {
+		return max(0, p.Now().Sub(time.UnixMicro(at)))
+	}
+	return 0
+}
 
 // Stuck says what the pipeline is retrying, "" when nothing.
 func (p *Pipeline) Stuck() string {
@@ -103,8 +114,7 @@ type job struct {
 
 // Run works until ctx ends, then finishes what it has read and returns nil.
 // Any other error means that this process must not post to the stream any more.
-func (p *Pipeline) Run(ctx context.Context, from uint64) error {
-	p.committed.Store(from)
+func (p *Pipeline) Run(ctx context.Context) error {
 	free := make(chan *job, BatchesMax)
 	work := make(chan *job, BatchesMax)
 	order := make(chan *job, BatchesMax)
@@ -162,22 +172,17 @@ func (p *Pipeline) read(ctx, rest context.Context, free <-chan *job, work, order
 // next fills b; while nothing comes it gives an empty batch every TickInterval
 // so that parked events end in time.
 func (p *Pipeline) next(ctx context.Context, b *event.Batch) error {
-	for {
-		tick, cancel := context.WithTimeout(ctx, TickInterval)
-		err := p.Journal.Next(tick, b)
-		cancel()
-		if n := len(b.Records); n > 0 {
-			b.Watermark = b.Records[n-1].ReceivedAt
-			return nil
-		}
-		if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
-			return err
-		}
-		if at, ok := p.Journal.Quiet(); ok {
-			b.Watermark = at
-			return nil
-		}
+	tick, cancel := context.WithTimeout(ctx, TickInterval)
+	err := p.Journal.Next(tick, b)
+	cancel()
+	if len(b.Records) > 0 {
+		return nil
 	}
+	if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	b.Watermark = p.Journal.Watermark()
+	return nil
 }
 
 // lane maps and matches batches. Both steps fail only for the world's reasons
@@ -202,6 +207,9 @@ func (p *Pipeline) lane(ctx context.Context, lane int, work <-chan *job) {
 // commit posts batches in order.
 func (p *Pipeline) commit(ctx context.Context, order <-chan *job, free chan<- *job) error {
 	for j := range order {
+		if len(j.batch.Records) > 0 {
+			p.oldest.Store(j.batch.Records[0].ReceivedAt)
+		}
 		<-j.ready
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -226,6 +234,7 @@ func (p *Pipeline) commit(ctx context.Context, order <-chan *job, free chan<- *j
 				return fmt.Errorf("trim journal: %w", err)
 			}
 		}
+		p.oldest.Store(0)
 		p.Observe(b, res, j.t)
 		free <- j
 	}

@@ -2,6 +2,8 @@ package source
 
 import (
 	"crypto/sha256"
+	"maps"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -91,8 +93,11 @@ func (d *Directory) ByToken(h [32]byte) *Source { return d.byToken[h] }
 // ByID finds a source, deleted ones too, nil when unknown.
 func (d *Directory) ByID(id string) *Source { return d.byID[id] }
 
-// Len is how many sources there are, deleted ones too.
-func (d *Directory) Len() int { return len(d.byID) }
+// All lists every source, deleted ones too, in no order.
+func (d *Directory) All() []*Source { return slices.Collect(maps.Values(d.byID)) }
+
+// Live is how many sources are not deleted.
+func (d *Directory) Live() int { return len(d.byToken) }
 
 // Live is the directory in force; readers load it once per request or batch.
 type Live struct{ p atomic.Pointer[Directory] }

@@ -1,0 +1,124 @@
+package ingest
+
+import (
+	"bytes"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/tallyhook/tallyhook/event"
+	"github.com/tallyhook/tallyhook/source"
+)
+
+// RefusedMax is how many refused requests are remembered per source.
+const RefusedMax = 50
+
+const refusedQueryBytesMax = 512
+
+// Refusal is what is remembered of a request that was not journaled, to find
+// out why a sender's postbacks do not arrive.
+type Refusal struct {
+	At     time.Time `json:"at"`
+	Peer   string    `json:"peer"`
+	Method string    `json:"method"`
+	Status int       `json:"status"`
+	Reason string    `json:"reason"` // the machine code of the answer
+	Query  string    `json:"query"`  // without the values of what may be a secret, cut short
+}
+
+// refusedLists holds the last refusals of each source. Its size is bounded by
+// the number of sources.
+type refusedLists struct {
+	mu       sync.Mutex
+	bySource map[string]*refusedList
+}
+
+type refusedList struct {
+	ring [RefusedMax]Refusal
+	n    int // ever added
+}
+
+// refuse counts the refused request against its source and remembers it. The
+// answer must have been set.
+func (s *Server) refuse(ctx *fasthttp.RequestCtx, q *request, src *source.Source, reason string) {
+	status := ctx.Response.StatusCode()
+	if status == fasthttp.StatusTooManyRequests {
+		src.Seen.Limited.Add(1)
+	} else {
+		src.Seen.Refused.Add(1)
+	}
+	peer := ""
+	if q.peer.IsValid() {
+		peer = q.peer.String()
+	}
+	s.refused.add(src.Spec.ID, Refusal{At: q.at, Peer: peer, Method: q.method, Status: status, Reason: reason, Query: redactQuery(q.route.query)})
+}
+
+func (l *refusedLists) add(sourceID string, r Refusal) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	list := l.bySource[sourceID]
+	if list == nil {
+		list = new(refusedList)
+		l.bySource[sourceID] = list
+	}
+	list.ring[list.n%RefusedMax] = r
+	list.n++
+}
+
+func (l *refusedLists) list(sourceID string) []Refusal {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	list := l.bySource[sourceID]
+	if list == nil {
+		return nil
+	}
+	out := make([]Refusal, 0, RefusedMax)
+	for i := list.n - 1; i >= 0 && i >= list.n-RefusedMax; i-- {
+		out = append(out, list.ring[i%RefusedMax])
+	}
+	return out
+}
+
+// redactQuery gives a query for people to read: values whose name smells of a
+// secret are starred out, and the whole is cut to a line.
+func redactQuery(query []byte) string {
+	var out []byte
+	for part := range bytes.SplitSeq(query, []byte("&")) {
+		if len(out) > 0 {
+			out = append(out, '&')
+		}
+		name, value, ok := bytes.Cut(part, []byte("="))
+		out = append(out, name...)
+		if ok {
+			if secretName(event.View(name)) {
+				value = []byte("***")
+			}
+			out = append(append(out, '='), value...)
+		}
+		if len(out) > refusedQueryBytesMax {
+			out = append(out[:refusedQueryBytesMax], "…"...)
+			break
+		}
+	}
+	return strings.ToValidUTF8(string(out), "\ufffd")
+}
+
+// secretName reports whether a field of that name may hold a secret. A name
+// that cannot be read may, too.
+func secretName(name string) bool {
+	plain, err := url.QueryUnescape(name)
+	if err != nil {
+		return true
+	}
+	plain = strings.ToLower(plain)
+	for _, smell := range [...]string{"secret", "token", "key", "sig", "pass", "pwd", "auth", "hash", "hmac", "cookie", "session"} {
+		if strings.Contains(plain, smell) {
+			return true
+		}
+	}
+	return false
+}

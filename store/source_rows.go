@@ -1,0 +1,216 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"github.com/tallyhook/tallyhook/source"
+)
+
+// sourceRow is a source as the tables hold it.
+type sourceRow struct {
+	id, spec           string
+	tokenHash          [32]byte
+	tokenSealed        []byte
+	deleted            bool
+	createdAt, updated int64
+	secrets            []secretRow // the current one first
+}
+
+type secretRow struct {
+	hash  [32]byte
+	until int64
+}
+
+func (s secretRow) live(now int64) bool { return s.until == 0 || s.until > now }
+
+// compile makes the Source of a row as of now.
+func (r *sourceRow) compile(now int64) (*source.Source, error) {
+	spec, err := r.decode()
+	if err != nil {
+		return nil, err
+	}
+	src, err := source.Compile(spec)
+	if err != nil {
+		return nil, err
+	}
+	src.TokenHash, src.Deleted = r.tokenHash, r.deleted
+	for _, s := range r.secrets {
+		if s.live(now) {
+			src.Secrets = append(src.Secrets, s.hash)
+		}
+	}
+	return src, nil
+}
+
+func (r *sourceRow) decode() (spec source.Spec, err error) {
+	if err := source.DecodeJSON([]byte(r.spec), &spec); err != nil {
+		return spec, fmt.Errorf("source %q: its stored spec does not decode: %w", r.id, err)
+	}
+	return spec, nil
+}
+
+// diff compares what r and spec come to with all defaults filled in; r is nil
+// for a source that is yet to be made.
+func (r *sourceRow) diff(spec source.Spec) ([]FieldDiff, error) {
+	next, err := source.Compile(spec)
+	if err != nil {
+		return nil, asInvalid(err)
+	}
+	var before map[string]string
+	if r != nil {
+		if old, err := r.compile(0); err == nil { // one that no longer compiles may be mended
+			if before, err = specFields(old.Spec); err != nil {
+				return nil, err
+			}
+		}
+	}
+	after, err := specFields(next.Spec)
+	if err != nil {
+		return nil, err
+	}
+	return diffFields(before, after), nil
+}
+
+// readSources reads the sources that fit where, which may end in an order and
+// a limit, with their secrets. The two statements need one transaction.
+func readSources(ctx context.Context, tx *sql.Tx, where string, args ...any) ([]sourceRow, error) {
+	rows, err := tx.QueryContext(ctx, `SELECT s.id, s.spec, s.token_hash, s.token_sealed, s.deleted, s.created_at, s.updated_at
+		FROM source s WHERE `+where, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []sourceRow
+	byID := map[string]int{}
+	for rows.Next() {
+		var r sourceRow
+		var hash []byte
+		if err := rows.Scan(&r.id, &r.spec, &hash, &r.tokenSealed, &r.deleted, &r.createdAt, &r.updated); err != nil {
+			return nil, err
+		}
+		if copy(r.tokenHash[:], hash) != len(r.tokenHash) {
+			return nil, fmt.Errorf("source %q: token digest of %d bytes", r.id, len(hash))
+		}
+		byID[r.id] = len(list)
+		list = append(list, r)
+	}
+	if err := rows.Err(); err != nil || len(list) == 0 {
+		return nil, err
+	}
+	return list, readSecrets(ctx, tx, list, byID)
+}
+
+// readSecrets fills in the secrets of list: of its one source, or of all.
+func readSecrets(ctx context.Context, tx *sql.Tx, list []sourceRow, byID map[string]int) error {
+	query, args := `SELECT source, hash, until FROM source_secret ORDER BY source, until, hash`, []any(nil)
+	if len(list) == 1 {
+		query, args = `SELECT source, hash, until FROM source_secret WHERE source = ? ORDER BY until, hash`, []any{list[0].id}
+	}
+	rows, err := tx.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id string
+		var hash []byte
+		var s secretRow
+		if err := rows.Scan(&id, &hash, &s.until); err != nil {
+			return err
+		}
+		if copy(s.hash[:], hash) != len(s.hash) {
+			return fmt.Errorf("source %q: secret digest of %d bytes", id, len(hash))
+		}
+		if i, ok := byID[id]; ok {
+			list[i].secrets = append(list[i].secrets, s)
+		}
+	}
+	return rows.Err()
+}
+
+// liveSource reads one source that is not deleted, or gives ErrNotFound with
+// the id that may have been meant.
+func liveSource(ctx context.Context, tx *sql.Tx, id string) (*sourceRow, error) {
+	rows, err := readSources(ctx, tx, `s.id = ? AND NOT s.deleted`, id)
+	if err != nil {
+		return nil, fmt.Errorf("read source %q: %w", id, err)
+	}
+	if len(rows) == 1 {
+		return &rows[0], nil
+	}
+	ids, err := texts(ctx, tx, `SELECT id FROM source WHERE NOT deleted ORDER BY id LIMIT ?`, ListRowsMax)
+	if err != nil {
+		return nil, fmt.Errorf("read the sources' ids: %w", err)
+	}
+	return nil, notFound("source %q is not known%s", id, didYouMean(id, ids))
+}
+
+// texts reads the rows of a query of one column.
+func texts(ctx context.Context, q querier, query string, args ...any) ([]string, error) {
+	rows, err := q.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []string
+	for rows.Next() {
+		var s string
+		if err := rows.Scan(&s); err != nil {
+			return nil, err
+		}
+		list = append(list, s)
+	}
+	return list, rows.Err()
+}
+
+func didYouMean(word string, known []string) string {
+	if near := source.Nearest(word, known); near != "" {
+		return fmt.Sprintf(": did you mean %q?", near)
+	}
+	return ""
+}
+
+// infoAfter is info of a source that tx has just changed.
+func (o *Objects) infoAfter(ctx context.Context, tx *sql.Tx, id string) (SourceInfo, error) {
+	row, err := liveSource(ctx, tx, id)
+	if err != nil {
+		return SourceInfo{}, err
+	}
+	return o.info(row)
+}
+
+// info makes what an operator sees of a row. A spec that no longer compiles is
+// shown as it is stored, so that it can be mended.
+func (o *Objects) info(r *sourceRow) (SourceInfo, error) {
+	now := o.now().UnixMicro()
+	spec, err := r.decode()
+	if err != nil {
+		return SourceInfo{}, err
+	}
+	if src, err := source.Compile(spec); err == nil {
+		spec = src.Spec
+	}
+	token, err := o.Seal.Open(r.tokenSealed, "source", r.id, "token_sealed")
+	if err != nil {
+		return SourceInfo{}, err
+	}
+	info := SourceInfo{
+		Spec:      spec,
+		Token:     Secret(token),
+		CreatedAt: time.UnixMicro(r.createdAt).UTC(),
+		UpdatedAt: time.UnixMicro(r.updated).UTC(),
+	}
+	for _, s := range r.secrets {
+		if !s.live(now) {
+			continue
+		}
+		info.Secret = true
+		if s.until != 0 {
+			info.SecretsUntil = time.UnixMicro(s.until).UTC()
+		}
+	}
+	return info, nil
+}
