@@ -308,8 +308,8 @@ func TestDirectory(t *testing.T) {
 			t.Fatal(err)
 		}
 		two := directory(t, o, one)
-		if two.Version <= one.Version || two.Len() != 5 {
-			t.Errorf("version %d after %d, %d sources", two.Version, one.Version, two.Len())
+		if two.Version <= one.Version || len(two.All()) != 5 {
+			t.Errorf("version %d after %d, %d sources", two.Version, one.Version, len(two.All()))
 		}
 		for i, id := range []string{"same", "spec", "token", "secret", "gone"} {
 			a, b := one.ByID(id), two.ByID(id)

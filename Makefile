@@ -1,0 +1,50 @@
+# Tallyhook. Needs Go, git and make; everything else is fetched by Go.
+
+SHELL       := /bin/bash
+export CGO_ENABLED := 0
+VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS     := -s -w -X main.version=$(VERSION)
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+FUZZTIME    ?= 10s
+PACKAGES    := ./...
+
+.PHONY: help run build test race fuzz bench check demo crash
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: build ## start a node on ./data: embedded store, no other service
+	./bin/tallyhook serve
+
+build: ## build bin/tallyhook, one static binary
+	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/tallyhook ./cmd/tallyhook
+
+test: check race ## all tests: formatting, vet, staticcheck, every suite with the race detector, end to end
+	go test $(PACKAGES)
+
+race: ## every suite with the race detector, where a C compiler is at hand
+	@if command -v gcc >/dev/null || command -v clang >/dev/null; then \
+	  CGO_ENABLED=1 go test -race -short $(PACKAGES); \
+	elif [ "$$CI" = true ]; then echo "make race: no C compiler, which the race detector needs" >&2; exit 1; \
+	else echo "make race: SKIPPED, the race detector needs a C compiler" >&2; fi
+
+check: ## gofmt, vet, staticcheck, import directions, go.mod tidy
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted" >&2; exit 1; }
+	go vet $(PACKAGES)
+	go run $(STATICCHECK) $(PACKAGES)
+	go mod tidy -diff
+	go test -run TestImportsRunOneWay ./cmd/tallyhook
+
+fuzz: ## every fuzz target for FUZZTIME (default 10s)
+	@set -e; for f in $$(git grep -lE '^func Fuzz' -- '*_test.go'); do \
+	  for t in $$(grep -oE '^func Fuzz[A-Za-z0-9]+' $$f | cut -c6-); do \
+	    echo "== $$(dirname $$f) $$t"; go test -run xxx -fuzz "^$$t$$" -fuzztime $(FUZZTIME) ./$$(dirname $$f); done; done
+
+bench: build ## measure this machine; writes bench/results/
+	./bin/tallyhook bench
+
+crash: build ## kill -9 a node 200 times under load and verify that nothing was lost or doubled
+	CRASH_KILLS=200 go test -count=1 -timeout 60m -run TestCrash -v ./bench/crash
+
+demo: build ## play realistic traffic into a node on a temporary folder
+	./bin/tallyhook demo

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/tallyhook/tallyhook/"
+
+// mayImport says which of our own packages each room may import. Imports run
+// one way; ingest, mapper, match and sink never meet but in cmd.
+var mayImport = map[string][]string{
+	"event":           {},
+	"source":          {"event"},
+	"ingest":          {"event", "source"},
+	"mapper":          {"event", "source"},
+	"match":           {"event", "source"},
+	"journal":         {"event"},
+	"sink":            {"event"},
+	"store":           {"event", "source"},
+	"pipeline":        {"event", "sink"},
+	"console":         {"event", "source", "store", "sink"},
+	"bench/baseline":  {},
+	"bench/crash":     {"bench/verifier"},
+	"bench/load":      {},
+	"bench/run":       {"bench/baseline", "bench/load", "bench/traffic", "bench/verifier"},
+	"bench/traffic":   {},
+	"bench/verifier":  {"bench/traffic"},
+	"bench/cmd":       {"bench/baseline", "bench/load", "bench/run", "bench/traffic", "bench/verifier"},
+	"cmd/tallyhook":   nil, // everything
+}
+
+func TestImportsRunOneWay(t *testing.T) {
+	out, err := exec.Command("go", "list", "-f", "{{.ImportPath}} {{join .Imports \" \"}}", module+"...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	for _, line := range strings.Split(strings.TrimSpace(string(out)), "\n") {
+		words := strings.Fields(line)
+		room := strings.TrimPrefix(words[0], module)
+		if strings.HasPrefix(room, "bench/cmd/") {
+			room = "bench/cmd"
+		}
+		allowed, known := mayImport[room]
+		if !known {
+			t.Errorf("%s is a room that the table of imports does not know", room)
+		}
+		for _, w := range words[1:] {
+			own, ours := strings.CutPrefix(w, module)
+			if ours && allowed != nil && !slices.Contains(allowed, own) {
+				t.Errorf("%s imports %s: it may import %v only", room, own, allowed)
+			}
+		}
+	}
+}
