@@ -1,0 +1,78 @@
+package pipeline
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/tallyhook/tallyhook/event"
+)
+
+// begun is a batch of records [first, first+n).
+func begun(t *testing.T, first uint64, n int) *event.Batch {
+	b := new(event.Batch)
+	rec := event.AppendRecord(nil, &event.Record{Kind: event.RecordPostback, Source: "s"})
+	for i := range n {
+		if err := b.Add(event.ID{Stream: 1, Seq: first + uint64(i)}, 1, rec); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b
+}
+
+func open(t *testing.T, path string) *InHand {
+	h, err := OpenInHand(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.Close() })
+	return h
+}
+
+// A process that dies on a record is simulated by taking a batch in hand and
+// never saying done. The next one reads the file as a new process would.
+func TestInHandFindsThePoisonRecord(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "in-hand")
+	h := open(t, path)
+	if h.limit() != 0 {
+		t.Fatal("a fresh node takes records one by one")
+	}
+	h.take(0, begun(t, 1, 5))
+	h.done(0)
+	h.take(1, begun(t, 6, 10)) // dies on 8, which nobody knows yet
+
+	h = open(t, path)
+	if h.limit() != 1 || h.Suspects() != 10 {
+		t.Fatalf("limit %d, %d suspects", h.limit(), h.Suspects())
+	}
+	for seq := uint64(6); seq < 8; seq++ {
+		b := begun(t, seq, 1)
+		h.take(0, b)
+		if b.Records[0].Poison {
+			t.Fatalf("record %d is called poison", seq)
+		}
+		h.done(0)
+	}
+	h.take(0, begun(t, 8, 1)) // dies again
+
+	h = open(t, path)
+	b := begun(t, 8, 1)
+	h.take(0, b)
+	if !b.Records[0].Poison {
+		t.Fatal("the record that ended the process twice is to be parsed a third time")
+	}
+	h.done(0)
+	h.take(0, begun(t, 9, 1))
+	h.done(0)
+	if h.limit() != 0 {
+		t.Fatal("the rest is still taken one by one")
+	}
+}
+
+func TestInHandDamagedFileKnowsNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "in-hand")
+	h := open(t, path)
+	h.write(0, span{first: 1, count: 1 << 31, deaths: 1})
+	if h = open(t, path); h.limit() != 0 {
+		t.Fatal("a span beyond any batch is believed")
+	}
+}
