@@ -123,6 +123,9 @@ func (a Amount) MulDiv(num, den int64) (Amount, bool) {
 		return 0, false
 	}
 	q, r := bits.Div64(hi, lo, uint64(den))
+	if q > 1<<63-1 { // before rounding, which could carry the largest quotient to zero
+		return 0, false
+	}
 	if d := uint64(den) - r; r > d || (r == d && q&1 == 1) {
 		q++
 	}

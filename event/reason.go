@@ -72,7 +72,7 @@ type Detail struct {
 	Got      string `json:"got,omitempty"`       // its value, cut to 64 bytes
 	Call     string `json:"call,omitempty"`      // call_id of the nearest candidate
 	MissedBy int64  `json:"missed_by,omitempty"` // how much beyond Limit it was, seconds
-	Limit    int64  `json:"limit,omitempty"`     // the bound: seconds, or millionths for money
+	Limit    int64  `json:"limit,omitempty"`     // the bound: seconds for durations and times, millionths for money, else a count
 	Others   int    `json:"others,omitempty"`    // how many more fitted
 	Of       string `json:"of,omitempty"`        // id of the other event
 	Would    string `json:"would,omitempty"`     // the status that a test would have had
@@ -106,9 +106,12 @@ func Sentence(s Status, why Reason, d Detail) string {
 	if !known {
 		return strings.ReplaceAll(string(why), "_", " ")
 	}
-	limit := seconds(d.Limit)
-	if why == AmountOverCap {
+	limit := strconv.FormatInt(d.Limit, 10)
+	switch why {
+	case AmountOverCap:
 		limit = Amount(d.Limit).String()
+	case DurationOutsideTolerance, StartOutsideWindow:
+		limit = seconds(d.Limit)
 	}
 	text = strings.NewReplacer("{field}", d.Field, "{got}", strconv.Quote(d.Got), "{call}", d.Call, "{missed}", seconds(d.MissedBy),
 		"{limit}", limit, "{others}", strconv.Itoa(d.Others), "{of}", d.Of, "{would}", d.Would, "{value}", d.Value).Replace(text)

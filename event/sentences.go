@@ -17,10 +17,10 @@ var sentences = map[Reason]string{
 	OtherBuyer:               "Call {call} fits, but it was sold to buyer {got}, and this source prices another buyer's calls only.",
 	SeveralCandidates:        "Matched {call}; {others} more fitted. Have the buyer echo ref_id to make it certain.",
 
-	BodyMalformed:    "The body is not valid {field}: {got}.",
+	BodyMalformed:    "The postback could not be read ({field}): {got}.",
 	BodyTooDeep:      "The JSON body is nested deeper than {limit} levels.",
 	BodyTooManyKeys:  "The postback has more than {limit} fields.",
-	BodyDuplicateKey: "The JSON body names {got} twice; senders and checkers could read different values, so it is refused.",
+	BodyDuplicateKey: "The postback names {got} twice with different values; senders and checkers could read different values, so it is refused.",
 	BodyNotUTF8:      "The body is not valid UTF-8.",
 	ContentTypeOdd:   "The content type {got} is not supported: send a query string, a form or JSON.",
 	TooManyReports:   "The body holds more than {limit} reports; split it.",

@@ -55,6 +55,7 @@ func OpenInHand(path string) (*InHand, error) {
 		if s.count > 0 && s.count <= event.BatchRecordsMax {
 			h.spans = append(h.spans, s)
 		}
+		h.done(lane) // from here on this process answers for what it takes in hand
 	}
 	return h, nil
 }

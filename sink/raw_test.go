@@ -155,7 +155,7 @@ func FuzzParseRaw(f *testing.F) {
 	raw := newRaw(f)
 	f.Add(raw.Append(nil, smallGET()))
 	f.Add(raw.Append(nil, &event.Record{Body: bytes.Repeat([]byte("a=1&"), 500)}))
-	f.Add([]byte{1, 1, 0x28, 0xb5, 0x2f, 0xfd})
+	f.Add([]byte{1, 1, 0xff, 0xff, 0xff, 0x7f, 1})
 	f.Fuzz(func(t *testing.T, p []byte) {
 		q, err := sink.ParseRaw(p)
 		if err != nil {

@@ -1,0 +1,138 @@
+// Command tallyhook takes in buyers' payout postbacks, matches each to the
+// call that it pays for and books it exactly once.
+//
+// main reads flags, environment and tallyhook.yaml, which share their names,
+// and runs one subcommand; each has a file of its own. serve (node.go) wires
+// the rooms into a node; every command that asks or changes something speaks
+// the admin API, over the network to a running node or in this process when
+// none runs (client.go).
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// version is set by the build.
+var version = "dev"
+
+// Exit codes.
+const (
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+type cli struct {
+	Options
+
+	Serve    serveCmd    `cmd:"" help:"Run a node: take in postbacks, match, book, answer."`
+	Demo     demoCmd     `cmd:"" help:"Run a node on a temporary folder, play realistic traffic into it and show what happens."`
+	Apply    applyCmd    `cmd:"" help:"Bring sources, campaigns, publishers and buyers to what a file says; shows what changes."`
+	Source   sourceCmd   `cmd:"" help:"List, show, create, rotate, pause and resume sources."`
+	Calls    callsCmd    `cmd:"" help:"Tell a running node about calls."`
+	Activity activityCmd `cmd:"" help:"List what became of postbacks, the newest first."`
+	Event    eventCmd    `cmd:"" help:"Show everything about one event: request, report, candidates, verdict, postings."`
+	Ledger   ledgerCmd   `cmd:"" help:"Show balances and transfers; verify the books."`
+	Journal  journalCmd  `cmd:"" help:"List and verify the journal's segment files."`
+	Query    queryCmd    `cmd:"" help:"Run one read-only SQL statement on the activity store."`
+	Bench    benchCmd    `cmd:"" help:"Measure this machine: intake beside a bare handler, the whole stream, each step."`
+	Version  versionCmd  `cmd:"" help:"Print the version."`
+}
+
+// Options are the settings that all commands share. Flags, TALLYHOOK_…
+// variables and tallyhook.yaml carry the same names.
+type Options struct {
+	Config         kong.ConfigFlag `help:"Settings file; tallyhook.yaml is read when it is there." placeholder:"FILE"`
+	Data           string          `default:"data" help:"Folder of the node: journal, embedded store, keys." placeholder:"DIR"`
+	Listen         string          `default:":8080" help:"Address where senders post." placeholder:"ADDR"`
+	Admin          string          `default:"127.0.0.1:8081" help:"Address of the console and the admin API." placeholder:"ADDR"`
+	Store          string          `help:"Primary store and ledger: sqlite:PATH. Default: tallyhook.db in the data folder." placeholder:"URL"`
+	Index          string          `default:"memory:" help:"Call index, dedupe hints and rate limits: memory:." placeholder:"URL"`
+	Activity       string          `name:"activity" help:"Activity store. Default: views in the primary store." placeholder:"URL"`
+	TrustedProxies []string        `help:"Addresses or networks whose X-Forwarded-For is believed." placeholder:"CIDR"`
+	KeyFile        string          `help:"Key that seals tokens. Default: secret.key in the data folder, made on the first start." placeholder:"FILE"`
+	AdminKeyFile   string          `help:"Key for the admin API. Default: admin.key in the data folder, made on the first start." placeholder:"FILE"`
+	PublicURL      string          `help:"Address under which senders reach this node, for the URLs to hand out. Default: made from listen." placeholder:"URL"`
+}
+
+// app is what a command runs with.
+type app struct {
+	ctx    context.Context
+	opt    *Options
+	out    io.Writer
+	errOut io.Writer
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run is the whole program but for the process around it.
+func run(ctx context.Context, args []string, out, errOut io.Writer) int {
+	c := new(cli)
+	exited, code := false, 0
+	parser, err := kong.New(c, kong.Name("tallyhook"),
+		kong.Description("Takes in payout postbacks, matches each to the call that it pays for, books it exactly once."),
+		kong.Writers(out, errOut), kong.Exit(func(n int) { exited, code = true, n }),
+		kong.DefaultEnvars("TALLYHOOK"), kong.Configuration(loadSettings, "tallyhook.yaml"),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+	if err != nil {
+		panic("bug: command line: " + err.Error())
+	}
+	if err := checkEnvironment(parser.Model, os.Environ()); err != nil {
+		fmt.Fprintln(errOut, "tallyhook: "+err.Error())
+		return exitUsage
+	}
+	k, err := parser.Parse(args)
+	switch {
+	case exited:
+		return code
+	case err != nil:
+		fmt.Fprintln(errOut, "tallyhook: "+err.Error())
+		return exitUsage
+	}
+	if err := c.Options.complete(); err != nil {
+		fmt.Fprintln(errOut, "tallyhook: "+err.Error())
+		return exitUsage
+	}
+	err = k.Run(&app{ctx: ctx, opt: &c.Options, out: out, errOut: errOut})
+	var usage usageError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &usage):
+		fmt.Fprintln(errOut, "tallyhook: "+err.Error())
+		return exitUsage
+	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+		return exitFailed
+	}
+	fmt.Fprintln(errOut, "tallyhook: "+err.Error())
+	return exitFailed
+}
+
+// usageError is a command line that parsed but cannot be meant.
+type usageError struct{ error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+type versionCmd struct {
+	JSON bool `help:"Print JSON."`
+}
+
+func (v versionCmd) Run(a *app) error {
+	if v.JSON {
+		return a.printJSON(map[string]string{"version": version})
+	}
+	fmt.Fprintln(a.out, version)
+	return nil
+}

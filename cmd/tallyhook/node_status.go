@@ -1,0 +1,185 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/tallyhook/tallyhook/console"
+	"github.com/tallyhook/tallyhook/event"
+	"github.com/tallyhook/tallyhook/pipeline"
+	"github.com/tallyhook/tallyhook/sink"
+	"github.com/tallyhook/tallyhook/store"
+)
+
+// observe counts what a committed batch was.
+func (n *node) observe(b *event.Batch, res sink.Result, t pipeline.Timings) {
+	if len(b.Records) == 0 {
+		return
+	}
+	// Runs of one source and status are counted at once: most batches have few.
+	for i := 0; i < len(b.Events); {
+		first := &b.Events[i]
+		same := 1
+		for i+same < len(b.Events) {
+			e := &b.Events[i+same]
+			if e.IsCall != first.IsCall || e.Verdict.Status != first.Verdict.Status || e.Record.Source != first.Record.Source {
+				break
+			}
+			same++
+		}
+		if !first.IsCall {
+			n.tally.Add(first.Record.Source, first.Verdict.Status, same)
+		}
+		i += same
+	}
+	n.steps.Observe(console.StepQueue, time.Duration(b.BegunAt-b.Records[0].ReceivedAt)*time.Microsecond)
+	n.steps.Observe(console.StepMap, t.Map)
+	n.steps.Observe(console.StepMatch, t.Match)
+	n.steps.Observe(console.StepPost, t.Post)
+}
+
+func (n *node) fail(err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.failed == "" {
+		n.failed = err.Error()
+	}
+}
+
+// backlog is how many records on disk have no verdict yet.
+func (n *node) backlog() uint64 {
+	last, _ := n.journal.Last()
+	if next := n.pipeline.Committed(); next <= last {
+		return last + 1 - next
+	}
+	return 0
+}
+
+// behind says that waiting for a verdict would be in vain.
+func (n *node) behind() bool {
+	return n.cfg.PausePipeline || n.pipeline.Stuck() != "" || n.backlog() > backlogBehind
+}
+
+// Status implements console.Node.
+func (n *node) Status() console.NodeStatus {
+	j := n.journal.Status()
+	names, _ := n.index.Size()
+	committed := n.pipeline.Committed()
+	s := console.NodeStatus{Node: hostname(), Stream: j.Stream, StartedAt: n.started,
+		Journal: console.JournalStatus{FirstSeq: j.First, LastSeq: j.Last, Bytes: j.Bytes, BytesMax: j.BytesMax, FreeBytes: j.FreeBytes,
+			Segments: j.Segments, Full: j.Full != nil, Failed: j.Failed != nil,
+			SyncSeconds: console.Histogram{Count: j.SyncSeconds.Count, Sum: j.SyncSeconds.Sum, Buckets: j.SyncSeconds.Cumulative()}},
+		Pipeline: console.PipelineStatus{CommittedSeq: committed - 1, LagRecords: n.backlog(), LagSeconds: n.pipeline.Lag().Seconds(),
+			Paused: n.cfg.PausePipeline, Retrying: n.pipeline.Stuck()},
+		Index:   console.IndexStatus{Calls: int64(names), Complete: n.index.Complete()},
+		Sources: n.live.Load().Live(),
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if err := n.db.Read.QueryRowContext(ctx, `SELECT count(*) FROM parked`).Scan(&s.Parked); err != nil {
+		s.Parked = -1
+	}
+	n.mu.Lock()
+	s.Failed = n.failed
+	n.mu.Unlock()
+	return s
+}
+
+// Ready implements console.Node.
+func (n *node) Ready() error {
+	if err := n.journal.Err(); err != nil {
+		return err
+	}
+	if s := n.journal.Status(); s.Full != nil {
+		return s.Full
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.failed != "" {
+		return errors.New(n.failed)
+	}
+	return nil
+}
+
+// Refused implements console.Node.
+func (n *node) Refused(id string) []console.Refusal {
+	var list []console.Refusal
+	for _, r := range n.ingest.Refused(id) {
+		list = append(list, console.Refusal(r))
+	}
+	return list
+}
+
+func hostname() string {
+	h, err := os.Hostname()
+	if err != nil {
+		return "node"
+	}
+	return h
+}
+
+// keyring remembers which access keys are good until objects change, so that
+// the calls feed does not wait for the store.
+type keyring struct {
+	objects *store.Objects
+	mu      sync.Mutex
+	known   map[[32]byte]bool
+}
+
+// keysKnownMax bounds the digests remembered; made-up keys are forgotten with the rest.
+const keysKnownMax = 1000
+
+func (k *keyring) good(hash [32]byte) bool {
+	k.mu.Lock()
+	good, known := k.known[hash]
+	k.mu.Unlock()
+	if known {
+		return good
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	_, role, ok, err := k.objects.KeyByHash(ctx, hash)
+	if err != nil {
+		return false
+	}
+	good = ok && role == store.RoleAdmin
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.known == nil || len(k.known) >= keysKnownMax {
+		k.known = map[[32]byte]bool{}
+	}
+	k.known[hash] = good
+	return good
+}
+
+func (k *keyring) forget() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.known = nil
+}
+
+// postbackBase is the address that senders' URLs begin with.
+func (o *Options) postbackBase() string {
+	if o.PublicURL != "" {
+		return o.PublicURL
+	}
+	return "http://" + reachable(o.Listen)
+}
+
+// keyDigest is how a key is looked up.
+func keyDigest(key string) [32]byte { return sha256.Sum256([]byte(key)) }
+
+// addresses is what --addresses-file holds once a node is ready.
+type addresses struct {
+	Listen string `json:"listen"`
+	Admin  string `json:"admin"`
+}
+
+func addressesOf(listen, admin net.Listener) addresses {
+	return addresses{reachable(listen.Addr().String()), reachable(admin.Addr().String())}
+}

@@ -1,0 +1,182 @@
+package mapper
+
+import (
+	"strings"
+
+	"github.com/tallyhook/tallyhook/event"
+	"github.com/tallyhook/tallyhook/source"
+)
+
+// field is one name and value of a postback, unescaped, nested names dotted.
+type field struct {
+	name, text string
+	hash       uint32
+	entry      int16 // place in the table's names, -1 when nobody wants it
+	from       origin
+	used       bool // a slot took its value
+	repeat     bool // said before with the same value
+}
+
+type origin uint8
+
+const (
+	fromQuery origin = iota
+	fromBody
+	origins = 2
+)
+
+// add appends a field; it reports false when there are too many.
+func (w *worker) add(name, text string, from origin) bool {
+	if len(w.fields) == FieldsMax {
+		return false
+	}
+	h := foldHash(w.m.seed, name)
+	w.fields = append(w.fields, field{name: name, text: text, hash: h, entry: w.table.find(h, name), from: from})
+	return true
+}
+
+var tooManyFields = event.Detail{Limit: FieldsMax}
+
+func blank(s string) bool { return strings.TrimSpace(s) == "" }
+
+// resolve notes where each wanted name has its value. Two different values
+// under one name of one origin are refused: who checks a signature may read
+// the one, we the other.
+func (w *worker) resolve() {
+	w.seen = w.seen[:origins*len(w.table.names)]
+	clear(w.seen)
+	for i := range w.fields {
+		f := &w.fields[i]
+		f.used, f.repeat = false, false
+		if f.entry < 0 || blank(f.text) {
+			continue
+		}
+		at := &w.seen[origins*int(f.entry)+int(f.from)]
+		switch {
+		case *at == 0:
+			*at = int16(i + 1)
+		case w.fields[*at-1].text == f.text:
+			f.repeat = true
+		default:
+			w.refuse(event.BodyDuplicateKey, event.Detail{Field: w.named(f.name), Got: w.got(f.name)})
+		}
+	}
+}
+
+// value is what a slot is to be read from.
+type value struct {
+	name string // as sent
+	text string
+	by   *source.Transforms // the notation it is in
+}
+
+// plain is the notation of constants: ours, whatever the sender's is.
+var plain source.Transforms
+
+// slot finds the value of a slot: what the operator's own names hold, else
+// what the preset's names hold, in their order, and under each of the two the
+// body before the query; else the constant.
+func (w *worker) slot(s source.Slot) (v value, ok bool) {
+	names, chosen := w.table.slots[s], w.table.chosen[s]
+	for _, tier := range [...][]int16{names[:chosen], names[chosen:]} {
+		f := w.firstOf(tier, fromBody)
+		if f == nil {
+			f = w.firstOf(tier, fromQuery)
+		}
+		if f != nil {
+			f.used = true
+			return value{f.name, f.text, &w.source().Spec.Transforms}, true
+		}
+	}
+	if c := w.source().Constants[s]; c != "" {
+		return value{s.String(), c, &plain}, true
+	}
+	return value{}, false
+}
+
+// firstOf finds the first field with a value under any of names, in their order.
+func (w *worker) firstOf(names []int16, from origin) *field {
+	if from == fromBody && len(w.fields) == w.shared {
+		return nil // there is no body
+	}
+	for _, n := range names {
+		if f := w.first(n, from); f != nil {
+			return f
+		}
+	}
+	return nil
+}
+
+// first finds the first field with a value under a name of the table.
+func (w *worker) first(name int16, from origin) *field {
+	if at := w.seen[origins*int(name)+int(from)]; at > 0 {
+		return &w.fields[at-1]
+	}
+	return nil
+}
+
+func (w *worker) source() *source.Source {
+	if w.src == nil {
+		return w.m.unknown
+	}
+	return w.src
+}
+
+// extra keeps what no slot took, in order, under the names as sent. Values
+// that look like secrets are masked: reports are stored and shown.
+func (w *worker) extra(r *event.Report) {
+	for i := range w.fields {
+		f := &w.fields[i]
+		if f.used || f.repeat || (f.entry >= 0 && blank(f.text)) {
+			continue
+		}
+		if len(r.Extra) == 0 {
+			clear(w.spelt[:])
+		}
+		p := event.Pair{Name: w.spelling(i), Value: "***"}
+		if !secret(f.name) {
+			p.Value = w.printable(f.text)
+		}
+		r.Extra = append(r.Extra, p)
+	}
+}
+
+// spelling gives the name of a field as it was first spelt: names that differ
+// in case only are one name.
+func (w *worker) spelling(i int) string {
+	f := &w.fields[i]
+	for at := f.hash % uint32(len(w.spelt)); ; at = (at + 1) % uint32(len(w.spelt)) {
+		if w.spelt[at] == 0 {
+			w.spelt[at] = int16(i + 1)
+			return w.printable(f.name)
+		}
+		if g := &w.fields[w.spelt[at]-1]; g.hash == f.hash && strings.EqualFold(g.name, f.name) {
+			return w.printable(g.name)
+		}
+	}
+}
+
+// Names whose values are secrets: whole, or as the end of a longer name
+// (client_secret, x-api-key).
+var (
+	secretNames = [...]string{"key", "sig", "hash"}
+	secretEnds  = [...]string{"secret", "api_key", "api-key", "apikey", "signature", "hmac", "password",
+		"access_token", "auth_token", "authorization"}
+)
+
+// secret reports whether any part of a dotted name looks like a secret's.
+func secret(name string) bool {
+	for part := range strings.SplitSeq(name, ".") {
+		for _, s := range secretNames {
+			if len(part) == len(s) && strings.EqualFold(part, s) {
+				return true
+			}
+		}
+		for _, s := range secretEnds {
+			if n := len(part) - len(s); n >= 0 && strings.EqualFold(part[n:], s) {
+				return true
+			}
+		}
+	}
+	return false
+}

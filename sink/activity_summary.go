@@ -1,0 +1,173 @@
+package sink
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"math/bits"
+	"time"
+
+	"github.com/tallyhook/tallyhook/event"
+)
+
+// Summary counts what happened since a time.
+type Summary struct {
+	Events   int64          `json:"events"`
+	Matched  int64          `json:"matched"` // events that found their call
+	Statuses []StatusCount  `json:"statuses"`
+	Money    []CurrencySum  `json:"money"`
+	Latency  SummaryLatency `json:"latency_us"`
+	Since    Instant        `json:"since"`
+}
+
+// StatusCount is how many events ended as Status for Reason, and Matched of
+// them with a call.
+type StatusCount struct {
+	Status  string `json:"status"`
+	Reason  string `json:"reason"`
+	Events  int64  `json:"events"`
+	Matched int64  `json:"matched"`
+}
+
+// CurrencySum is by how much events changed the value of calls, and the
+// publishers' shares.
+type CurrencySum struct {
+	Currency string       `json:"currency"`
+	Value    event.Amount `json:"value"`
+	Share    event.Amount `json:"share"`
+}
+
+// SummaryLatency is the time from receipt to the first verdict, microseconds,
+// to three digits. Events that waited for their call count until they waited.
+type SummaryLatency struct {
+	P50 int64 `json:"p50"`
+	P99 int64 `json:"p99"`
+}
+
+const (
+	summaryStatusSQL = `SELECT v.status, v.reason, count(*), count(v.call) FROM verdict v
+WHERE v.change_seq >= ? AND v.received_at >= ? AND ` + newestOnly + ` GROUP BY v.status, v.reason ORDER BY count(*) DESC, v.status, v.reason`
+
+	// Sums are taken of units and millionths apart: SQLite's sum fails beyond 64 bits.
+	summaryMoneySQL = `SELECT coalesce(v.currency, ''), sum(v.delta / 1000000), sum(v.delta % 1000000), sum(v.share_delta / 1000000), sum(v.share_delta % 1000000) FROM verdict v
+WHERE v.change_seq >= ? AND v.received_at >= ? AND (v.delta <> 0 OR v.share_delta <> 0) GROUP BY v.currency ORDER BY v.currency`
+
+	// Three leading digits make few enough groups to count in.
+	summaryLatencySQL = `SELECT CASE WHEN us_total < 1000 THEN us_total WHEN us_total < 10000 THEN us_total / 10 * 10 WHEN us_total < 100000 THEN us_total / 100 * 100
+  WHEN us_total < 1000000 THEN us_total / 1000 * 1000 WHEN us_total < 10000000 THEN us_total / 10000 * 10000 ELSE us_total / 1000000 * 1000000 END AS us, count(*)
+FROM verdict WHERE change_seq >= ? AND received_at >= ? AND revision = 1 GROUP BY us ORDER BY us`
+)
+
+// Summary sums up the events received since a time; the zero time is all of
+// them. It reads every change since then.
+func (a *Activity) Summary(ctx context.Context, since time.Time) (*Summary, error) {
+	s := &Summary{Statuses: []StatusCount{}, Money: []CurrencySum{}}
+	all, err := a.changes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	from, err := a.firstSince(ctx, all, since)
+	if err != nil {
+		return nil, err
+	}
+	if !since.IsZero() {
+		s.Since = Instant(since.UnixMicro())
+	}
+	err = readOnly(ctx, a.DB, func(tx *sql.Tx) error {
+		for query, scan := range map[string]func(*sql.Rows) error{summaryStatusSQL: s.addStatus, summaryMoneySQL: s.addMoney} {
+			if err := eachRow(ctx, tx, query, scan, from, int64(s.Since)); err != nil {
+				return err
+			}
+		}
+		var h histogram
+		if err := eachRow(ctx, tx, summaryLatencySQL, h.add, from, int64(s.Since)); err != nil {
+			return err
+		}
+		s.Latency = SummaryLatency{P50: h.quantile(50), P99: h.quantile(99)}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("sum up activity: %w", err)
+	}
+	return s, nil
+}
+
+func eachRow(ctx context.Context, tx *sql.Tx, query string, scan func(*sql.Rows) error, args ...any) error {
+	rows, err := tx.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+func (s *Summary) addStatus(rows *sql.Rows) error {
+	var c StatusCount
+	if err := rows.Scan(&c.Status, &c.Reason, &c.Events, &c.Matched); err != nil {
+		return err
+	}
+	s.Events, s.Matched = s.Events+c.Events, s.Matched+c.Matched
+	s.Statuses = append(s.Statuses, c)
+	return nil
+}
+
+func (s *Summary) addMoney(rows *sql.Rows) error {
+	var c CurrencySum
+	var value, share [2]int64
+	err := rows.Scan(&c.Currency, &value[0], &value[1], &share[0], &share[1])
+	if err != nil {
+		return err
+	}
+	if c.Value, err = joinUnits(value); err != nil {
+		return err
+	}
+	if c.Share, err = joinUnits(share); err != nil {
+		return err
+	}
+	s.Money = append(s.Money, c)
+	return nil
+}
+
+// joinUnits puts a sum of units and one of millionths together.
+func joinUnits(parts [2]int64) (event.Amount, error) {
+	units, rest := uint64(max(parts[0], -parts[0])), parts[1]
+	hi, lo := bits.Mul64(units, uint64(event.Unit))
+	if whole := int64(lo); hi == 0 && whole >= 0 {
+		if parts[0] < 0 {
+			whole = -whole
+		}
+		if sum, ok := addChecked(whole, rest); ok {
+			return event.Amount(sum), nil
+		}
+	}
+	return 0, fmt.Errorf("a sum of %d units is beyond 64 bits: ask for a shorter time", parts[0])
+}
+
+// histogram counts events by latency, in rising order.
+type histogram struct {
+	us, events []int64
+	total      int64
+}
+
+func (h *histogram) add(rows *sql.Rows) error {
+	var us, n int64
+	err := rows.Scan(&us, &n)
+	h.us, h.events, h.total = append(h.us, us), append(h.events, n), h.total+n
+	return err
+}
+
+// quantile gives the latency that percent of the events do not exceed.
+func (h *histogram) quantile(percent int64) int64 {
+	below := int64(0)
+	for i, n := range h.events {
+		if below += n; below*100 >= h.total*percent {
+			return h.us[i]
+		}
+	}
+	return 0
+}

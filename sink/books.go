@@ -1,0 +1,229 @@
+package sink
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/tallyhook/tallyhook/event"
+)
+
+// Books is what people read of the ledger. It is safe for concurrent use.
+type Books struct {
+	DB *sql.DB // the store's read handle
+}
+
+// BalanceFilter narrows Balances. Zero fields do not.
+type BalanceFilter struct {
+	Account  string // a name, or its beginning up to a colon: "buyer", "buyer:acme", "network:revenue"
+	Currency string
+}
+
+// BalanceRow is one account with its two counters, which only grow. Balance is
+// their difference, counted from the side on which the account grows: what a
+// buyer owes, what the network earned and spent, what a publisher is owed.
+type BalanceRow struct {
+	Account  string       `json:"account"` // name, for example buyer:acme:receivable
+	Kind     string       `json:"kind"`
+	Owner    string       `json:"owner"`
+	Currency string       `json:"currency"`
+	Normal   string       `json:"normal"` // "debit" or "credit": the side on which it grows
+	Debits   event.Amount `json:"debits"`
+	Credits  event.Amount `json:"credits"`
+	Balance  event.Amount `json:"balance"`
+}
+
+// accountForms are the kinds of accounts: how their names are built and on
+// which side they grow.
+var accountForms = []struct {
+	kind, before, after string
+	debit               bool
+}{
+	{kindBuyer, "buyer:", ":receivable", true},
+	{kindRevenue, "network:revenue", "", false},
+	{kindCost, "network:publisher_cost", "", true},
+	{kindPublisher, "publisher:", ":pending", false},
+}
+
+// name is what people call an account.
+func (a account) name() string {
+	for _, f := range accountForms {
+		if f.kind == a.kind {
+			return f.before + a.owner + f.after
+		}
+	}
+	return a.kind + ":" + a.owner
+}
+
+// accountNameSQL is account.name in SQL, over the columns of account a.
+func accountNameSQL() string {
+	var b strings.Builder
+	b.WriteString("CASE a.kind")
+	for _, f := range accountForms {
+		fmt.Fprintf(&b, " WHEN '%s' THEN '%s' || a.owner || '%s'", f.kind, f.before, f.after)
+	}
+	return b.String() + " ELSE a.kind || ':' || a.owner END"
+}
+
+// Balances lists accounts in the order in which they were opened.
+func (b *Books) Balances(ctx context.Context, f BalanceFilter, after string, limit int) (list []BalanceRow, next string, err error) {
+	if limit, err = rowLimit(limit); err != nil {
+		return nil, "", err
+	}
+	var last int64
+	if err := parseCursor(after, "balances", &last); err != nil {
+		return nil, "", err
+	}
+	name := accountNameSQL()
+	begin := strings.TrimSuffix(f.Account, ":") + ":"
+	rows, err := b.DB.QueryContext(ctx, `SELECT a.id, a.kind, a.owner, a.currency, coalesce(b.debits, 0), coalesce(b.credits, 0)
+FROM account a LEFT JOIN balance b ON b.account = a.id
+WHERE a.id > ?1 AND (?2 = '' OR `+name+` = ?2 OR substr(`+name+`, 1, length(?3)) = ?3) AND (?4 = '' OR a.currency = ?4) ORDER BY a.id LIMIT ?5`,
+		last, f.Account, begin, f.Currency, limit+1)
+	if err != nil {
+		return nil, "", fmt.Errorf("list balances: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if len(list) == limit {
+			return list, cursorOf("balances", last), nil
+		}
+		r := BalanceRow{Normal: "credit"}
+		if err := rows.Scan(&last, &r.Kind, &r.Owner, &r.Currency, &r.Debits, &r.Credits); err != nil {
+			return nil, "", fmt.Errorf("list balances: %w", err)
+		}
+		r.Account, r.Balance = account{kind: r.Kind, owner: r.Owner}.name(), r.Credits-r.Debits
+		for _, f := range accountForms {
+			if f.kind == r.Kind && f.debit {
+				r.Normal, r.Balance = "debit", r.Debits-r.Credits
+			}
+		}
+		list = append(list, r)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, "", fmt.Errorf("list balances: %w", err)
+	}
+	return list, "", nil
+}
+
+// TransferRow is one line of a posting with what caused it.
+type TransferRow struct {
+	Posting    int64        `json:"posting"`
+	Line       int          `json:"line"`
+	Event      string       `json:"event"`
+	CallID     string       `json:"call_id"`
+	Cause      string       `json:"cause"`
+	Debit      string       `json:"debit"`
+	Credit     string       `json:"credit"`
+	Amount     event.Amount `json:"amount"`
+	Currency   string       `json:"currency"`
+	ReceivedAt Instant      `json:"received_at"`
+	Source     string       `json:"source"`
+}
+
+// transfersSQL reads the lines of postings p, the newest posting first.
+const transfersSQL = `SELECT p.no, t.line, p.stream, p.seq, p.n, coalesce(k.call_id, ''), p.cause, d.kind, d.owner, c.kind, c.owner, t.amount, t.currency, p.received_at, p.source
+FROM posting p JOIN transfer t ON t.posting = p.no JOIN account d ON d.id = t.debit_account JOIN account c ON c.id = t.credit_account LEFT JOIN call k ON k.no = p.call
+WHERE p.no <= ?1 AND (p.no < ?1 OR t.line > ?2) `
+
+// Transfers lists the lines of one call's postings, or of all when callID is
+// "": the newest posting first, its lines in order. ErrNotFound when there is
+// no such call.
+func (b *Books) Transfers(ctx context.Context, callID, after string, limit int) (list []TransferRow, next string, err error) {
+	if limit, err = rowLimit(limit); err != nil {
+		return nil, "", err
+	}
+	posting, line := int64(1<<62), int64(0)
+	if err := parseCursor(after, "transfers", &posting, &line); err != nil {
+		return nil, "", err
+	}
+	query, args := transfersSQL, []any{posting, line, limit + 1}
+	if callID != "" {
+		var no int64
+		err := b.DB.QueryRowContext(ctx, `SELECT no FROM call WHERE call_id = ?`, callID).Scan(&no)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil, "", notFound("call %q is not known", callID)
+		}
+		if err != nil {
+			return nil, "", fmt.Errorf("list transfers of call %q: %w", callID, err)
+		}
+		query, args = query+"AND p.call = ?4 ", append(args, no)
+	}
+	rows, err := b.DB.QueryContext(ctx, query+"ORDER BY p.no DESC, t.line LIMIT ?3", args...)
+	if err != nil {
+		return nil, "", fmt.Errorf("list transfers: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if len(list) == limit {
+			end := list[limit-1]
+			return list, cursorOf("transfers", end.Posting, int64(end.Line)), nil
+		}
+		var r TransferRow
+		var id event.ID
+		var debit, credit account
+		if err := rows.Scan(&r.Posting, &r.Line, &id.Stream, &id.Seq, &id.N, &r.CallID, &r.Cause, &debit.kind, &debit.owner, &credit.kind, &credit.owner, &r.Amount, &r.Currency, &r.ReceivedAt, &r.Source); err != nil {
+			return nil, "", fmt.Errorf("list transfers: %w", err)
+		}
+		r.Event, r.Debit, r.Credit = id.String(), debit.name(), credit.name()
+		list = append(list, r)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, "", fmt.Errorf("list transfers: %w", err)
+	}
+	return list, "", nil
+}
+
+// CallView is a call with what is booked on it. What is unknown is null. The
+// call's key is a secret and not here.
+type CallView struct {
+	CallID            string          `json:"call_id"`
+	RefID             *string         `json:"ref_id"`
+	NetworkIDs        json.RawMessage `json:"network_ids"` // object, network → id
+	Caller            *string         `json:"caller"`
+	StartedAt         *Instant        `json:"started_at"`
+	EndedAt           *Instant        `json:"ended_at"`
+	Duration          *int64          `json:"duration"` // seconds
+	Campaign          *string         `json:"campaign"`
+	Publisher         *string         `json:"publisher"`
+	Buyer             *string         `json:"buyer"`
+	Qualified         *bool           `json:"qualified"` // false once a buyer said 0 or took the payout back
+	Value             *event.Amount   `json:"value"`
+	Currency          *string         `json:"currency"`
+	ValueFromPostback bool            `json:"value_from_postback"`
+	PublisherShare    *event.Amount   `json:"publisher_share"`
+	Status            *string         `json:"status"`     // booked, unqualified or reversed
+	LastEvent         *string         `json:"last_event"` // that set the value
+}
+
+// Call gives one call by its call_id. ErrNotFound when there is none.
+func (b *Books) Call(ctx context.Context, callID string) (*CallView, error) {
+	v := &CallView{CallID: callID}
+	var networks []byte
+	var id event.ID
+	err := b.DB.QueryRowContext(ctx, `SELECT c.ref_id, c.network_ids, c.caller, c.started_at, c.ended_at, c.duration, c.campaign, c.publisher, c.buyer, c.qualified,
+  s.value, s.currency, s.no IS NOT NULL, s.share, s.status, coalesce(s.rank_stream, 0), coalesce(s.rank_seq, 0), coalesce(s.rank_n, 0)
+FROM call c LEFT JOIN call_state s ON s.no = c.no WHERE c.call_id = ?`, callID).
+		Scan(&v.RefID, &networks, &v.Caller, &v.StartedAt, &v.EndedAt, &v.Duration, &v.Campaign, &v.Publisher, &v.Buyer, &v.Qualified,
+			&v.Value, &v.Currency, &v.ValueFromPostback, &v.PublisherShare, &v.Status, &id.Stream, &id.Seq, &id.N)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, notFound("call %q is not known", callID)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read call %q: %w", callID, err)
+	}
+	if v.NetworkIDs = networks; networks != nil && !json.Valid(networks) {
+		return nil, fmt.Errorf("read call %q: network_ids %.64q is not JSON", callID, networks)
+	}
+	if v.Status != nil && *v.Status != event.Booked.String() {
+		v.Qualified = new(bool)
+	}
+	if !id.IsZero() {
+		text := id.String()
+		v.LastEvent = &text
+	}
+	return v, nil
+}
