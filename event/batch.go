@@ -37,7 +37,7 @@ func (e *Event) Reset() {
 // Limits of one batch.
 const (
 	BatchRecordsMax = 2000
-	BatchBytesMax   = 4 << 20
+	BatchBytesMax   = 1 << 20
 )
 
 // Batch is a run of journal records with everything the stream makes of them.

@@ -198,6 +198,8 @@ func TestDecideNothing(t *testing.T) {
 		candidate(1, started(-24*time.Hour-time.Second), length(181)), candidate(2, length(1000)))
 	f("nearest: the smaller miss", by, event.DurationOutsideTolerance, event.Detail{Call: "c1", Limit: 60, MissedBy: 1}, false,
 		candidate(1, length(181)), candidate(2, length(183)), candidate(3, started(-25*time.Hour)))
+	f("nearest: what is known before what is not", by, event.DurationOutsideTolerance, event.Detail{Call: "c2", Limit: 60, MissedBy: 4820}, false,
+		candidate(1, unended, started(-25*time.Hour)), candidate(2, length(5000)))
 	f("nearest: equal misses, the later number", by, event.DurationOutsideTolerance, event.Detail{Call: "c2", Limit: 60, MissedBy: 1}, false,
 		candidate(2, length(181)), candidate(1, length(181)))
 	f("a start out of this world", event.Report{Caller: alice, Duration: lasting(120), StartedAt: -1 << 63}, event.StartOutsideWindow,

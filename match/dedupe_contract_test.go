@@ -114,6 +114,10 @@ func dedupeExpiry(t *testing.T, x deduperUnderTest) {
 	x.claim(t, "forgotten", "k", eventID(3), eventID(3))
 	x.pass(1000 * testWindow)
 	x.claim(t, "long after", "k", eventID(4), eventID(4))
+	x.pass(10 * time.Minute)
+	x.claim(t, "soon after another", "l", eventID(5), eventID(5))
+	x.pass(testWindow - time.Minute)
+	x.claim(t, "to its own last minute", "l", eventID(6), eventID(5))
 }
 
 func dedupeRepeat(t *testing.T, x deduperUnderTest) {

@@ -190,7 +190,7 @@ func (m *MemoryIndex) addName(key event.CallKey, v packed, newer bool) {
 func (m *MemoryIndex) advance(to int64) {
 	for i := 0; m.horizon < to && i < len(m.count); i++ {
 		n := &m.count[m.horizon%int64(len(m.count))]
-		m.names -= 0
+		m.names -= *n
 		*n = 0
 		m.horizon++
 	}

@@ -58,6 +58,38 @@ func TestMemoryIndexForgets(t *testing.T) {
 	}
 }
 
+// What is put again, or pushed out by newer calls, is counted once.
+func TestMemoryIndexCounts(t *testing.T) {
+	m := NewMemoryIndex(MemoryIndexConfig{Now: new(clock).now})
+	f := func(name string, want int) {
+		t.Helper()
+		if names, _ := m.Size(); names != want {
+			t.Errorf("%s: %d names, want %d", name, names, want)
+		}
+	}
+	x := indexUnderTest{m, nil, func() {}}
+	for hour := range time.Duration(10) {
+		x.put(t, rang(1, alice, -hour*time.Hour))
+	}
+	f("one call, put again with other starts", 2)
+	for no := range int64(100) {
+		x.put(t, rang(2+no, alice, 0))
+	}
+	f("a busy caller: 101 call ids, and the caller for the newest", 101+CandidatesMax)
+}
+
+func TestNameTableReusesDeadSlots(t *testing.T) {
+	table := new(nameTable)
+	for slice := int64(1); slice < 100; slice++ {
+		if _, is := table.put(uint64(slice), packName(slice, slice), slice, true); is == 0 {
+			t.Fatalf("slice %d: not taken in", slice)
+		}
+	}
+	if table.used != 1 || len(table.slots) != slotsMin {
+		t.Errorf("one live name takes %d of %d slots", table.used, len(table.slots))
+	}
+}
+
 func TestMemoryIndexBug(t *testing.T) {
 	f := func(no int64) {
 		t.Helper()

@@ -148,6 +148,13 @@ func TestMatcherPut(t *testing.T) {
 	if got := asked.Events[0].Hints; !slices.Equal(got, []int64{7}) || asked.IndexedThrough != 41 {
 		t.Errorf("hints %v through %d, want [7] through 41", got, asked.IndexedThrough)
 	}
+	for _, s := range m.free {
+		for i := range s.calls[:cap(s.calls)] {
+			if c := &s.calls[:cap(s.calls)][i]; c.CallID != "" || c.Caller != "" || c.NetworkIDs != nil {
+				t.Errorf("the matcher keeps a view of %d bytes into a batch", len(c.CallID))
+			}
+		}
+	}
 	if got := asked.Events[1].Hints; !slices.Equal(got, []int64{7}) {
 		t.Errorf("after the batch's bytes are gone: hints %v, want [7]", got)
 	}

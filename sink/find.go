@@ -164,6 +164,11 @@ func (w *work) load(fresh []event.Event) error {
 	if err := w.tx.loadIdentities(ids, w); err != nil {
 		return err
 	}
+	for _, k := range ids { // a repeat is answered with the call of the first telling
+		if held := w.ids[k]; held != nil && held.call != 0 {
+			nos = append(nos, held.call)
+		}
+	}
 	slices.Sort(nos)
 	if err := w.tx.loadCalls(slices.Compact(nos), w); err != nil {
 		return err

@@ -26,8 +26,6 @@ type modelCall struct {
 	status    string // "" nothing accepted yet
 	rank      event.Rank
 	money     map[string]event.Amount // owner of an account → what the call has on it
-	priced    bool                    // has ever been posted to
-	source    string
 }
 
 type modelID struct {

@@ -18,8 +18,7 @@ type work struct {
 	postingWas int64  // the same before this batch
 	callNo     int64  // last number given to a call
 	callChange int64  // last change number of a call
-	accountNo  int64
-	parked     bool // some events wait in the store
+	parked     bool   // some events wait in the store
 
 	calls   map[int64]*callRow
 	byID    map[string]*callRow

@@ -95,6 +95,8 @@ CREATE TABLE posting (
   UNIQUE (stream, seq, n)
 ) STRICT;
 
+CREATE INDEX posting_call ON posting (call, no);
+
 -- The lines of a posting: balanced by construction, each moves one amount
 -- from one account to another.
 CREATE TABLE transfer (
