@@ -44,7 +44,7 @@ bench: build ## measure this machine; writes bench/results/
 	./bin/tallyhook bench
 
 crash: build ## kill -9 a node 200 times under load and verify that nothing was lost or doubled
-	CRASH_KILLS=200 go test -count=1 -timeout 60m -run TestCrash -v ./bench/crash
+	TALLYHOOK_CRASH_KILLS=200 go test -count=1 -timeout 60m -run TestKill9 -v ./bench/crash
 
 demo: build ## play realistic traffic into a node on a temporary folder
 	./bin/tallyhook demo

@@ -9,6 +9,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/tallyhook/tallyhook/event"
+	"github.com/tallyhook/tallyhook/source"
 )
 
 // Limits of a batch of calls.
@@ -34,6 +35,12 @@ func (s *Server) calls(ctx *fasthttp.RequestCtx, q *request) {
 		s.fail(ctx, bad.status, bad.code, bad.message)
 		return
 	}
+	// A few calls are looked up right after they were told: those are worth a
+	// wait for the ledger. A bulk upload is not held up.
+	wait := len(in.records) == 0 && in.n > 0 && (s.cfg.Lag == nil || !s.cfg.Lag())
+	if wait {
+		in.flags = event.FlagReply
+	}
 	in.seal()
 	var first event.ID
 	if len(in.records) > 0 {
@@ -42,6 +49,9 @@ func (s *Server) calls(ctx *fasthttp.RequestCtx, q *request) {
 			s.journalFailed(ctx, err)
 			return
 		}
+	}
+	if wait {
+		s.cfg.Board.Await(first, source.VerdictWaitMax)
 	}
 	s.stats.CallsAccepted.Add(int64(in.accepted))
 	s.stats.CallsRejected.Add(int64(in.rejected))
@@ -59,6 +69,7 @@ type callsIntake struct {
 	records  [][]byte // encoded, full ones
 	pending  []byte   // encoded calls of the next one
 	n        int      // how many
+	flags    event.Flags
 	accepted int
 	rejected int
 	errors   []byte // JSON objects, with commas
@@ -84,7 +95,7 @@ func (in *callsIntake) seal() {
 	if in.n == 0 {
 		return
 	}
-	rec := event.Record{Kind: event.RecordCalls, Method: in.method, Peer: in.peer, Body: in.pending}
+	rec := event.Record{Kind: event.RecordCalls, Flags: in.flags, Method: in.method, Peer: in.peer, Body: in.pending}
 	in.records = append(in.records, event.AppendRecord(nil, &rec))
 	in.pending, in.n = in.pending[:0], 0
 }

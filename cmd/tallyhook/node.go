@@ -71,7 +71,7 @@ func openNode(ctx context.Context, opt *Options, cfg serveCmd, log *slog.Logger)
 			err = errors.Join(err, n.close())
 		}
 	}()
-	for _, step := range []func(context.Context) error{n.openStore, n.openJournal, n.openStream, n.openConsole, n.bind} {
+	for _, step := range []func(context.Context) error{n.openStore, n.openJournal, n.openStream, n.bind, n.openConsole} {
 		if err := step(ctx); err != nil {
 			return n, err
 		}
@@ -215,7 +215,7 @@ func (n *node) openConsole(context.Context) (err error) {
 	}
 	n.console, err = console.New(console.Config{
 		Objects: n.objects, Activity: &sink.Activity{DB: n.db.Read}, Books: &sink.Books{DB: n.db.Read}, VerifyDB: n.db.Read,
-		Node: n, PostbackBase: n.opt.postbackBase(), Changed: n.reload, Registry: registry, Log: n.log, Version: version,
+		Node: n, PostbackBase: n.base(), Changed: n.reload, Registry: registry, Log: n.log, Version: version,
 	})
 	return err
 }

@@ -163,12 +163,12 @@ func (k *keyring) forget() {
 	k.known = nil
 }
 
-// postbackBase is the address that senders' URLs begin with.
-func (o *Options) postbackBase() string {
-	if o.PublicURL != "" {
-		return o.PublicURL
-	}
-	return "http://" + reachable(o.Listen)
+// base is the address that senders' URLs begin with: listen may have asked for
+// any free port.
+func (n *node) base() string {
+	bound := *n.opt
+	bound.Listen = n.listen.Addr().String()
+	return bound.postbackBase()
 }
 
 // keyDigest is how a key is looked up.

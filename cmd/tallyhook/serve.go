@@ -141,10 +141,7 @@ func ensureAdminKey(ctx context.Context, objects *store.Objects, path string) er
 // greet tells an operator where things are and what to try.
 func (n *node) greet(a *app) {
 	at := addressesOf(n.listen, n.admin)
-	base := n.opt.PublicURL
-	if base == "" {
-		base = "http://" + at.Listen
-	}
+	base := n.base()
 	n.log.Info("tallyhook runs", "version", version, "listen", at.Listen, "admin", at.Admin, "data", n.opt.Data, "stream", n.journal.Stream(), "from", n.next)
 	fmt.Fprintf(a.out, "\nTallyhook takes postbacks on http://%s, console and admin API on http://%s\n", at.Listen, at.Admin)
 	fmt.Fprintf(a.out, "  calls      POST %s/v1/calls   Authorization: Bearer, key in %s\n", base, n.opt.AdminKeyFile)

@@ -174,3 +174,12 @@ func reachable(addr string) string {
 	}
 	return net.JoinHostPort(host, port)
 }
+
+// postbackBase is the address that senders' URLs begin with, as far as the
+// settings tell.
+func (o *Options) postbackBase() string {
+	if o.PublicURL != "" {
+		return strings.TrimRight(o.PublicURL, "/")
+	}
+	return "http://" + reachable(o.Listen)
+}

@@ -1,0 +1,220 @@
+package verifier
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/url"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tallyhook/tallyhook/bench/node"
+	"github.com/tallyhook/tallyhook/bench/traffic"
+	"github.com/tallyhook/tallyhook/event"
+)
+
+const (
+	checkersMax  = 8           // calls read side by side
+	drainTimeMax = time.Minute // for the node to finish what it has taken in
+)
+
+// Check waits until n has nothing left to do and judges it by the log at
+// path. An error means that it could not be judged; what is wrong with the
+// node is in the report.
+func Check(ctx context.Context, n *Node, path string) (*Report, error) {
+	h, err := readLog(path)
+	if err != nil {
+		return nil, err
+	}
+	if len(h.run.Sources) != len(traffic.Buyers) {
+		return nil, fmt.Errorf("verifier log %s names %d sources, want %d", path, len(h.run.Sources), len(traffic.Buyers))
+	}
+	if err := n.api.Drained(ctx, drainTimeMax); err != nil {
+		return nil, err
+	}
+	c := &check{history: h, Report: &Report{Requests: h.requests, Unknown: h.unknown, Torn: h.torn},
+		model: newModel(DedupeWindow, traffic.RuleOf), said: map[content]*saying{}, events: map[string]*seen{},
+		undecided: map[string]bool{}}
+	c.recall()
+	for _, step := range []func(context.Context, *Node) error{c.readActivity, c.readCalls, c.readBalances, c.readTransfers} {
+		if err := step(ctx, n); err != nil {
+			return nil, err
+		}
+	}
+	return c.Report, nil
+}
+
+// check is the work of one Check.
+type check struct {
+	*Report
+	history   *history
+	model     *model
+	said      map[content]*saying
+	acked     []ack
+	events    map[string]*seen
+	undecided map[string]bool // calls of which it is unknown whether the node was told
+}
+
+// readActivity compares events with requests, then replays them in the order
+// of their ids.
+func (c *check) readActivity(ctx context.Context, n *Node) error {
+	rows, err := all[activityRow](ctx, n, "/api/v1/activity")
+	if err != nil {
+		return err
+	}
+	var order []*seen
+	for _, r := range rows {
+		if !slices.Contains(c.history.run.Sources, r.Source) {
+			continue
+		}
+		id, err := event.ParseID(r.Event)
+		if err != nil {
+			return err
+		}
+		e := &seen{r, id, contentOf(&r)}
+		if c.events[r.Event] != nil {
+			c.differ("event %s has two rows in the activity", r.Event)
+			continue
+		}
+		c.events[r.Event] = e
+		order = append(order, e)
+	}
+	c.Events = len(order)
+	c.compareAcks()
+	slices.SortFunc(order, func(a, b *seen) int {
+		return cmp.Or(cmp.Compare(a.id.Stream, b.id.Stream), cmp.Compare(a.id.Seq, b.id.Seq), cmp.Compare(a.id.N, b.id.N))
+	})
+	for _, e := range order {
+		c.replay(e)
+	}
+	return nil
+}
+
+func contentOf(r *activityRow) content {
+	k := content{source: r.Source, caller: r.Caller}
+	if r.Duration != nil {
+		k.seconds = *r.Duration
+	}
+	if r.Payout != nil {
+		k.payout = r.Payout.String()
+	}
+	return k
+}
+
+// compareAcks: every answer has its event, every event its request.
+func (c *check) compareAcks() {
+	owner := map[string]string{}
+	for _, a := range c.acked {
+		e := c.events[a.event]
+		switch {
+		case a.event == "":
+			c.differ("%s: status %d without an event id", a.what, a.status)
+		case owner[a.event] != "":
+			c.differ("%s was given event %s, which %s was given before", a.what, a.event, owner[a.event])
+		case e == nil:
+			c.differ("LOST: %s was acknowledged as event %s, and there is no such event", a.what, a.event)
+		case e.said != a.said:
+			c.differ("%s was acknowledged as event %s, which says %+v instead of %+v", a.what, a.event, e.said, a.said)
+		}
+		owner[a.event] = a.what
+	}
+	for id, e := range c.events {
+		said := c.said[e.said]
+		if said == nil {
+			c.differ("event %s says %+v, which nobody sent", id, e.said)
+			continue
+		}
+		said.rows++
+	}
+	for k, said := range c.said {
+		if said.rows > said.sent {
+			c.differ("%+v was sent %d times and has %d events", k, said.sent, said.rows)
+		}
+	}
+}
+
+// replay asks the model for e's verdict and compares.
+func (c *check) replay(e *seen) {
+	said := c.said[e.said]
+	if said == nil {
+		return // noted already
+	}
+	want := c.model.apply(modelEvent{at: e.ReceivedAt, source: e.Source, content: fmt.Sprint(e.said, said.report.RefID),
+		call: said.call, payout: int64(said.report.Payout), readable: !said.report.Unreadable})
+	if c.undecided[said.call] {
+		return
+	}
+	got := e.Status
+	switch {
+	case got == want, want == "parked" && got == "unmatched":
+	case said.early && got == "stale" && (want == "booked" || want == "unqualified"):
+		// it waited for its call and was overtaken by the next price
+	default:
+		c.differ("event %s (call %q) is %s (%s), and should be %s", e.Event, said.call, got, e.Reason, want)
+		return
+	}
+	if (want == "booked" || want == "unqualified" || want == "unchanged") && e.CallID != said.call {
+		c.differ("event %s was booked on call %q, and speaks of %q", e.Event, e.CallID, said.call)
+	}
+}
+
+// readCalls compares value and share of every call, and what its events did.
+func (c *check) readCalls(ctx context.Context, n *Node) error {
+	deltas := map[string][2]amount{}
+	for _, e := range c.events {
+		d := deltas[e.CallID]
+		deltas[e.CallID] = [2]amount{d[0] + e.Delta, d[1] + e.ShareDelta}
+	}
+	ids := make(chan string)
+	var wait sync.WaitGroup
+	var mu sync.Mutex
+	var first error
+	for range checkersMax {
+		wait.Go(func() {
+			for id := range ids {
+				var got callState
+				err := n.api.Do(ctx, "GET", "/api/v1/calls/"+url.PathEscape(id), nil, &got)
+				mu.Lock()
+				if err != nil && !node.IsNotFound(err) {
+					first = cmp.Or(first, err)
+				} else {
+					c.compareCall(id, &got, err == nil, deltas[id])
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	for id := range c.model.calls {
+		ids <- id
+	}
+	close(ids)
+	wait.Wait()
+	return first
+}
+
+func (c *check) compareCall(id string, got *callState, there bool, deltas [2]amount) {
+	want := c.model.calls[id]
+	c.Calls++
+	value, share := int64(got.Value), int64(got.Share)
+	if c.undecided[id] && value == 0 && share == 0 {
+		want.value, want.share = 0, 0 // the node was never told, or nothing came of it
+		c.Undecided++
+		return
+	}
+	switch {
+	case !there:
+		c.differ("LOST: call %s was acknowledged and is not known", id)
+	case value != want.value || share != want.share:
+		c.differ("call %s is worth %s with a share of %s, and should be %s with %s", id, got.Value, got.Share, amount(want.value), amount(want.share))
+	case int64(deltas[0]) != want.value || int64(deltas[1]) != want.share:
+		c.differ("call %s: its events changed value and share by %s and %s in all, and it is worth %s and %s", id, deltas[0], deltas[1], got.Value, got.Share)
+	case want.valued != got.FromPostback:
+		c.differ("call %s says that a postback set its value: %v, and should say %v", id, got.FromPostback, want.valued)
+	case want.valued && !want.qualified && (got.Qualified == nil || *got.Qualified):
+		c.differ("call %s was told to be worth nothing, and is not marked unqualified", id)
+	}
+	if want.valued {
+		c.Valued++
+	}
+}

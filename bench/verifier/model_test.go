@@ -1,0 +1,68 @@
+package verifier
+
+import (
+	"maps"
+	"testing"
+	"time"
+)
+
+func TestShare(t *testing.T) {
+	f := func(rule string, value, want int64) {
+		t.Helper()
+		if got := share(rule, value); got != want {
+			t.Errorf("%q of %d: %d, want %d", rule, value, got, want)
+		}
+	}
+	f("percent 80", 50_000_000, 40_000_000)
+	f("percent 33.3333", 100_000_000, 33_333_300)
+	f("percent 50", 1, 0)     // half to even: down
+	f("percent 50", 3, 2)     // half to even: up
+	f("percent 50", 5, 2)     // and down again
+	f("percent 10", 999, 100) // 99.9
+	f("flat 12.5", 1, 12_500_000)
+	f("flat 12.5", 0, 0)
+	f("*0.8-1", 50_000_000, 39_000_000)
+	f("*0.8-1", 1_000_000, 0) // below zero is zero
+	f("/3+0.25", 10_000_000, 3_583_333)
+	f("+1*2", 10_000_000, 22_000_000) // strictly from left to right
+	f("percent 80", -1, 0)
+	f("", 50_000_000, 0)
+}
+
+// The story of two calls, reckoned by hand.
+func TestModel(t *testing.T) {
+	m := newModel(15*time.Minute, func(c, p string) string { return map[string]string{"a/x": "percent 80", "a/y": "flat 5"}[c+"/"+p] })
+	m.calls["c1"] = &modelCall{campaign: "a", publisher: "x", buyer: "b1"}
+	m.calls["c2"] = &modelCall{campaign: "a", publisher: "y", buyer: "b2"}
+	start := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
+	f := func(minute int, content, call string, payout int64, want string) {
+		t.Helper()
+		e := modelEvent{at: start.Add(time.Duration(minute) * time.Minute), source: "s", content: content, call: call, payout: payout * 1_000_000, readable: content != ""}
+		if got := m.apply(e); got != want {
+			t.Errorf("%q in minute %d: %s, want %s", content, minute, got, want)
+		}
+	}
+	f(0, "c1 50", "c1", 50, "booked")
+	f(1, "c1 50", "c1", 50, "duplicate")
+	f(2, "c1 60", "c1", 60, "booked")
+	f(3, "c1 50", "c1", 50, "duplicate") // a late retry does not undo
+	f(4, "c2 50", "c2", 50, "booked")
+	f(5, "c2 0", "c2", 0, "unqualified")
+	f(6, "", "c1", 99, "invalid")
+	f(7, "gone 10", "", 10, "parked")
+	f(8, "c1 60 in other words", "c1", 60, "unchanged")
+	want := map[account]int64{
+		{"buyer_receivable", "b1"}: 60_000_000, {"network_revenue", ""}: -60_000_000,
+		{"network_publisher_cost", ""}: 48_000_000, {"publisher_pending", "x"}: -48_000_000,
+	}
+	if got := m.balances(); !maps.Equal(got, want) {
+		t.Errorf("balances %v, want %v", got, want)
+	}
+	f(16, "c1 50", "c1", 50, "booked") // the window from the first has passed
+	if c := m.calls["c1"]; c.value != 50_000_000 || c.share != 40_000_000 {
+		t.Errorf("call 1 is worth %d with a share of %d", c.value, c.share)
+	}
+	if c := m.calls["c2"]; c.qualified || c.value != 0 || c.share != 0 {
+		t.Errorf("call 2 is worth %d with a share of %d, qualified %v", c.value, c.share, c.qualified)
+	}
+}

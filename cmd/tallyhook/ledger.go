@@ -1,0 +1,142 @@
+package main
+
+import (
+	"fmt"
+	"net/url"
+	"os"
+
+	"github.com/tallyhook/tallyhook/sink"
+	"github.com/tallyhook/tallyhook/store"
+)
+
+type ledgerCmd struct {
+	Balances  ledgerBalancesCmd  `cmd:"" help:"List accounts with their balances."`
+	Transfers ledgerTransfersCmd `cmd:"" help:"List transfers, the newest first."`
+	Verify    ledgerVerifyCmd    `cmd:"" help:"Check every invariant of the books; exit 1 names the first that fails."`
+}
+
+type ledgerBalancesCmd struct {
+	Account  string `help:"This account, or those whose names begin so: buyer, buyer:acme, network:revenue." placeholder:"NAME"`
+	Currency string `help:"In this currency." placeholder:"CODE"`
+	listing  `embed:""`
+}
+
+var balanceColumns = []column{
+	{head: "ACCOUNT", path: "account"},
+	{head: "CUR", path: "currency"},
+	{head: "DEBITS", path: "debits", money: true},
+	{head: "CREDITS", path: "credits", money: true},
+	{head: "BALANCE", path: "balance", money: true},
+	{head: "GROWS BY", path: "normal"},
+}
+
+func (b ledgerBalancesCmd) Run(a *app) error {
+	query := url.Values{}
+	if b.Account != "" {
+		query.Set("account", b.Account)
+	}
+	if b.Currency != "" {
+		query.Set("currency", b.Currency)
+	}
+	return a.withClient(func(c *client) error {
+		return a.list(c, "/api/v1/ledger/balances", query, b.listing, balanceColumns, "no account fits; accounts are opened by the first posting")
+	})
+}
+
+type ledgerTransfersCmd struct {
+	CallID  string `help:"Of this call." placeholder:"ID"`
+	listing `embed:""`
+}
+
+var transferColumns = []column{
+	{head: "POSTING", path: "posting", right: true},
+	{head: "LINE", path: "line", right: true},
+	{head: "RECEIVED (UTC)", path: "received_at", show: moment},
+	{head: "EVENT", path: "event"},
+	{head: "CALL", path: "call_id"},
+	{head: "CAUSE", path: "cause"},
+	{head: "DEBIT", path: "debit"},
+	{head: "CREDIT", path: "credit"},
+	{head: "AMOUNT", path: "amount", money: true},
+	{head: "CUR", path: "currency"},
+}
+
+func (t ledgerTransfersCmd) Run(a *app) error {
+	query := url.Values{}
+	if t.CallID != "" {
+		query.Set("call_id", t.CallID)
+	}
+	return a.withClient(func(c *client) error {
+		return a.list(c, "/api/v1/ledger/transfers", query, t.listing, transferColumns, "nothing is booked yet")
+	})
+}
+
+type ledgerVerifyCmd struct {
+	JSON bool `help:"Print what was found as JSON."`
+}
+
+var checkColumns = []column{
+	{head: "CHECK", path: "id"},
+	{head: "RESULT", path: "ok", show: checkResult},
+	{head: "ROWS", path: "checked", right: true},
+	{head: "WHAT HOLDS", path: "title"},
+}
+
+func checkResult(v any) string {
+	if v == true {
+		return "ok"
+	}
+	return "FAILS"
+}
+
+// Run reads the store itself, for reading only: beside a running node, with
+// none, on a copy of the data folder, and without a key. There is one way to
+// verify, so that the proof never depends on the node whose books it proves.
+func (v ledgerVerifyCmd) Run(a *app) error {
+	findings, err := a.verifyStore(a.storePath())
+	if err != nil {
+		return err
+	}
+	if v.JSON {
+		err = a.printJSON(findings)
+	} else {
+		err = a.printFindings(findings)
+	}
+	if bad := findings.First(); bad != nil && err == nil {
+		return fmt.Errorf("%s does not hold: %s", bad.ID, bad.Fault)
+	}
+	return err
+}
+
+func (a *app) verifyStore(path string) (*sink.Findings, error) {
+	if _, err := os.Stat(path); err != nil {
+		return nil, fmt.Errorf("there is no store at %s: verify runs where the data folder is, name it with --data; of a node elsewhere ask GET /api/v1/ledger/verify", path)
+	}
+	db, err := store.OpenReadOnly(a.ctx, "sqlite:"+path)
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close()
+	bar := a.newProgress("ledger verify", "rows")
+	defer bar.end()
+	return sink.Verify(a.ctx, db.Read, func(step string, done, total int64) {
+		bar.describe("ledger verify " + step)
+		bar.set(done, total)
+	})
+}
+
+func (a *app) printFindings(f *sink.Findings) error {
+	rows := make([]map[string]any, len(f.Checks))
+	var checked int64
+	for i, c := range f.Checks {
+		rows[i] = map[string]any{"id": c.ID, "ok": c.OK, "checked": count(c.Checked), "title": c.Title}
+		checked += c.Checked
+	}
+	if err := newTable(a.out, checkColumns).add(rows); err != nil {
+		return err
+	}
+	if f.First() == nil {
+		fmt.Fprintf(a.out, "The books hold: %d checks, %s rows.\n", len(f.Checks), count(checked))
+	}
+	return nil
+}

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+type sourceCreateCmd struct {
+	Name         string        `arg:"" help:"Name, for people."`
+	ID           string        `help:"Id; made from the name when it is not given." placeholder:"ID"`
+	Buyer        string        `help:"Price this buyer's calls only." placeholder:"BUYER"`
+	Preset       string        `help:"What is known of this kind of sender." placeholder:"PRESET"`
+	Currency     string        `help:"Of payouts that name none." placeholder:"CODE"`
+	Region       string        `help:"Country code for numbers without one, such as US." placeholder:"CODE"`
+	Secret       bool          `help:"Ask the sender for a secret."`
+	Reply        string        `help:"verdict: wait for it a moment. accepted: answer once it is on disk." placeholder:"MODE"`
+	Field        []string      `sep:"none" help:"Names that this sender uses for a field, tried first: payout=data.amount,sum. Repeatable." placeholder:"FIELD=NAME,…"`
+	DurationUnit string        `help:"How durations are written: seconds, ms or mm:ss." placeholder:"UNIT"`
+	Cents        bool          `help:"Amounts are whole cents."`
+	DecimalComma bool          `help:"Amounts are written 1.234,56."`
+	Identity     string        `help:"Field whose value identifies a postback for ever." placeholder:"FIELD"`
+	ParkFor      time.Duration `help:"How long a postback waits for its call." placeholder:"TIME"`
+	DedupeWindow time.Duration `help:"How long a repeat without an id counts as one." placeholder:"TIME"`
+	Tolerance    time.Duration `help:"By how much durations may differ." placeholder:"TIME"`
+	Window       time.Duration `help:"By how much starts may differ." placeholder:"TIME"`
+	PerToken     int           `help:"Requests a minute; -1 is no limit." placeholder:"N"`
+	PerIP        int           `name:"per-ip" help:"Requests a minute from one address; -1 is no limit." placeholder:"N"`
+	Strict       bool          `help:"50 requests a minute from one address, 200 in all."`
+	JSON         bool          `help:"Print the source as JSON."`
+}
+
+func (s sourceCreateCmd) Run(a *app) error {
+	spec, err := s.spec()
+	if err != nil {
+		return err
+	}
+	return a.withClient(func(c *client) error {
+		var raw json.RawMessage
+		if err := c.send(a.ctx, http.MethodPost, sourcesPath, spec, &raw); err != nil {
+			return err
+		}
+		if s.JSON {
+			return a.printJSON(raw)
+		}
+		return a.printHandOut(raw)
+	})
+}
+
+// spec is the body of the request: what was said, and nothing else, so that
+// the rest follows the preset and the product's defaults.
+func (s *sourceCreateCmd) spec() (map[string]any, error) {
+	fields, err := fieldNames(s.Field)
+	if err != nil {
+		return nil, err
+	}
+	limits, profile := object{}, ""
+	if s.Strict {
+		profile = "strict"
+	}
+	limits.put("profile", profile)
+	limits.put("per_token_per_min", s.PerToken)
+	limits.put("per_ip_per_min", s.PerIP)
+	match := object{}
+	match.put("default_region", s.Region)
+	match.put("duration_tolerance", s.Tolerance)
+	match.put("window", s.Window)
+	transforms := object{}
+	transforms.put("duration", s.DurationUnit)
+	transforms.put("cents", s.Cents)
+	transforms.put("decimal_comma", s.DecimalComma)
+	spec := object{"name": s.Name}
+	spec.put("id", s.ID)
+	spec.put("buyer", s.Buyer)
+	spec.put("preset", s.Preset)
+	spec.put("currency", s.Currency)
+	spec.put("secret", s.Secret)
+	spec.put("reply", s.Reply)
+	spec.put("identity", s.Identity)
+	spec.put("park_for", s.ParkFor)
+	spec.put("dedupe_window", s.DedupeWindow)
+	spec.put("fields", fields)
+	spec.put("limits", limits)
+	spec.put("match", match)
+	spec.put("transforms", transforms)
+	return spec, nil
+}
+
+// object is a JSON object under construction.
+type object map[string]any
+
+// put adds a member unless its value is the type's zero or empty.
+func (o object) put(name string, v any) {
+	switch x := v.(type) {
+	case string:
+		if x == "" {
+			return
+		}
+	case bool:
+		if !x {
+			return
+		}
+	case int:
+		if x == 0 {
+			return
+		}
+	case time.Duration:
+		if x == 0 {
+			return
+		}
+		v = x.String()
+	case object:
+		if len(x) == 0 {
+			return
+		}
+	}
+	o[name] = v
+}
+
+// fieldNames reads FIELD=NAME,NAME; a field may come several times.
+func fieldNames(list []string) (object, error) {
+	fields := object{}
+	for _, text := range list {
+		slot, names, ok := strings.Cut(text, "=")
+		split := strings.Split(names, ",")
+		if !ok || slot == "" || slices.Contains(split, "") {
+			return nil, usagef("--field %q: want FIELD=NAME or FIELD=NAME,NAME, for example payout=data.amount", text)
+		}
+		had, _ := fields[slot].([]string)
+		fields[slot] = append(had, split...)
+	}
+	return fields, nil
+}

@@ -1,0 +1,210 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// TestMain lets the test binary be the real program: stories run "tallyhook"
+// as processes of their own.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"tallyhook": main})
+}
+
+// TestStories plays the files in testdata/story against a node that is a
+// process of its own, over HTTP. Besides testscript's commands they have
+//
+//	node [FLAG…]                 starts a node; sets INTAKE, ADMIN, URL (of source default)
+//	stop [KILL]                  stops it by SIGTERM and wants exit code 0, or by SIGKILL
+//	send METHOD URL [-h NAME:VALUE]… [BODY]   one request; prints status, headers, body. BODY @FILE reads a file
+//	api METHOD PATH [BODY]       the same to the admin API with the operator's key
+//	calls BODY                   POST /v1/calls with that key
+//	times N COMMAND…             runs send N times and prints how often each status came
+//	remember NAME REGEXP         sets NAME to the first group in the last output
+func TestStories(t *testing.T) {
+	testscript.Run(t, testscript.Params{Dir: "testdata/story", RequireExplicitExec: true,
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("DATA", filepath.Join(e.WorkDir, "data"))
+			e.Setenv("NOW", time.Now().UTC().Format(time.RFC3339))
+			e.Setenv("AGO2M", time.Now().UTC().Add(-2*time.Minute).Format(time.RFC3339))
+			e.Setenv("AGO23H", time.Now().UTC().Add(-23*time.Hour).Format(time.RFC3339))
+			e.Setenv("AGO25H", time.Now().UTC().Add(-25*time.Hour).Format(time.RFC3339))
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"node": startNode, "stop": stopNode, "send": send, "api": api, "calls": calls, "times": times, "remember": remember,
+		}})
+}
+
+type running struct{ cmd *exec.Cmd }
+
+var nodes = map[string]*running{} // by story; stories run one after the other
+
+func startNode(ts *testscript.TestScript, neg bool, args []string) {
+	file := filepath.Join(ts.Getenv("WORK"), "addresses.json")
+	os.Remove(file)
+	self, err := exec.LookPath("tallyhook")
+	ts.Check(err)
+	cmd := exec.Command(self, append([]string{"serve", "--data", ts.Getenv("DATA"), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0",
+		"--addresses-file", file}, args...)...)
+	cmd.Dir = ts.Getenv("WORK")
+	log, err := os.Create(filepath.Join(ts.Getenv("WORK"), "node.log"))
+	ts.Check(err)
+	cmd.Stdout, cmd.Stderr = log, log
+	ts.Check(cmd.Start())
+	r := &running{cmd}
+	nodes[ts.Name()] = r
+	ts.Defer(func() {
+		if nodes[ts.Name()] == r {
+			cmd.Process.Kill()
+			cmd.Wait()
+		}
+		log.Close()
+	})
+	var at addresses
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if text, err := os.ReadFile(file); err == nil {
+			ts.Check(json.Unmarshal(text, &at))
+			break
+		}
+		if time.Now().After(deadline) {
+			text, _ := os.ReadFile(log.Name())
+			ts.Fatalf("the node is not ready after 20 s:\n%s", text)
+		}
+	}
+	ts.Setenv("INTAKE", "http://"+at.Listen)
+	ts.Setenv("ADMIN", "http://"+at.Admin)
+	ts.Setenv("TALLYHOOK_ADMIN", at.Admin)
+	ts.Setenv("TALLYHOOK_LISTEN", at.Listen)
+	ts.Setenv("TALLYHOOK_DATA", ts.Getenv("DATA"))
+	var src struct{ URL string }
+	ts.Check(json.Unmarshal(bytes.TrimSpace(ask(ts, "GET", at.apiURL("/sources/default"), key(ts), "")), &src))
+	ts.Setenv("URL", src.URL)
+}
+
+func (a addresses) apiURL(path string) string { return "http://" + a.Admin + "/api/v1" + path }
+
+func key(ts *testscript.TestScript) []string {
+	text, err := os.ReadFile(filepath.Join(ts.Getenv("DATA"), "admin.key"))
+	ts.Check(err)
+	return []string{"Authorization: Bearer " + strings.TrimSpace(string(text))}
+}
+
+func stopNode(ts *testscript.TestScript, neg bool, args []string) {
+	r := nodes[ts.Name()]
+	if r == nil {
+		ts.Fatalf("no node runs")
+	}
+	delete(nodes, ts.Name())
+	signal := os.Signal(syscall.SIGTERM)
+	if len(args) > 0 {
+		signal = os.Kill
+	}
+	ts.Check(r.cmd.Process.Signal(signal))
+	if err := r.cmd.Wait(); err != nil && len(args) == 0 {
+		text, _ := os.ReadFile(filepath.Join(ts.Getenv("WORK"), "node.log"))
+		ts.Fatalf("the node stopped with %v:\n%s", err, text)
+	}
+}
+
+// ask sends one request and gives the answer's body.
+func ask(ts *testscript.TestScript, method, url string, headers []string, body string) []byte {
+	_, _, text := exchange(ts, method, url, headers, body)
+	return text
+}
+
+func exchange(ts *testscript.TestScript, method, url string, headers []string, body string) (int, http.Header, []byte) {
+	if name, ok := strings.CutPrefix(body, "@"); ok {
+		body = ts.ReadFile(name)
+	}
+	req, err := http.NewRequest(method, url, strings.NewReader(body))
+	ts.Check(err)
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ":")
+		req.Header.Add(name, strings.TrimSpace(value))
+	}
+	res, err := http.DefaultClient.Do(req)
+	ts.Check(err)
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	ts.Check(err)
+	return res.StatusCode, res.Header, text
+}
+
+func show(ts *testscript.TestScript, status int, h http.Header, body []byte) {
+	fmt.Fprintln(ts.Stdout(), status)
+	if after := h.Get("Retry-After"); after != "" {
+		fmt.Fprintln(ts.Stdout(), "Retry-After:", after)
+	}
+	fmt.Fprintln(ts.Stdout(), string(body))
+}
+
+// request reads the arguments of send.
+func request(ts *testscript.TestScript, args []string) (method, url string, headers []string, body string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: send METHOD URL [-h NAME:VALUE]… [BODY]")
+	}
+	method, url, args = args[0], args[1], args[2:]
+	for len(args) > 1 && args[0] == "-h" {
+		headers, args = append(headers, args[1]), args[2:]
+	}
+	if len(args) > 0 {
+		body = args[0]
+	}
+	return method, url, headers, body
+}
+
+func send(ts *testscript.TestScript, neg bool, args []string) {
+	method, url, headers, body := request(ts, args)
+	status, h, text := exchange(ts, method, url, headers, body)
+	show(ts, status, h, text)
+}
+
+func api(ts *testscript.TestScript, neg bool, args []string) {
+	method, path, headers, body := request(ts, args)
+	if body != "" {
+		headers = append(headers, "Content-Type: application/json")
+	}
+	status, h, text := exchange(ts, method, ts.Getenv("ADMIN")+"/api/v1"+path, append(headers, key(ts)...), body)
+	show(ts, status, h, text)
+}
+
+func calls(ts *testscript.TestScript, neg bool, args []string) {
+	status, h, text := exchange(ts, "POST", ts.Getenv("INTAKE")+"/v1/calls", key(ts), args[0])
+	show(ts, status, h, text)
+}
+
+func times(ts *testscript.TestScript, neg bool, args []string) {
+	var n int
+	if _, err := fmt.Sscan(args[0], &n); err != nil || args[1] != "send" {
+		ts.Fatalf("usage: times N send …")
+	}
+	method, url, headers, body := request(ts, args[2:])
+	counts := map[int]int{}
+	for range n {
+		status, _, _ := exchange(ts, method, url, headers, body)
+		counts[status]++
+	}
+	fmt.Fprintln(ts.Stdout(), counts)
+}
+
+func remember(ts *testscript.TestScript, neg bool, args []string) {
+	m := regexp.MustCompile(args[1]).FindStringSubmatch(ts.ReadFile("stdout"))
+	if len(m) < 2 {
+		ts.Fatalf("%s does not match with a group in\n%s", args[1], ts.ReadFile("stdout"))
+	}
+	ts.Setenv(args[0], m[1])
+}

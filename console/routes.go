@@ -1,0 +1,118 @@
+package console
+
+import (
+	"net/http"
+	"net/http/pprof"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// route is one row of the table.
+type route struct {
+	method, path string
+	serve        func(w http.ResponseWriter, r *request) error
+	params       []string      // query parameters that it knows
+	anyParams    bool          // it reads its query itself
+	open         bool          // asks for no key
+	timeMax      time.Duration // 0 is RequestTimeMax
+	lookUp       string        // ends the message of a 404: where to look
+}
+
+var (
+	listParams     = []string{"limit", "after"}
+	activityParams = []string{"source", "status", "since", "until", "caller", "call_id", "limit", "after", "newer_than"}
+)
+
+const (
+	lookUpSource = "; GET /api/v1/sources lists them"
+	lookUpEvent  = "; GET /api/v1/activity lists what is"
+	lookUpCall   = "; calls come by POST /v1/calls of the intake, and POST /api/v1/query with SELECT call_id FROM call lists them"
+)
+
+// routes is the table of everything that the console answers.
+func (c *Console) routes() []route {
+	get, post := http.MethodGet, http.MethodPost
+	return slices.Concat([]route{
+		{method: get, path: "/api/v1/sources", serve: c.listSources, params: listParams},
+		{method: post, path: "/api/v1/sources", serve: c.createSource},
+		{method: get, path: "/api/v1/sources/{id}", serve: c.getSource, lookUp: lookUpSource},
+		{method: http.MethodPatch, path: "/api/v1/sources/{id}", serve: c.patchSource, lookUp: lookUpSource},
+		{method: http.MethodDelete, path: "/api/v1/sources/{id}", serve: c.deleteSource, lookUp: lookUpSource},
+		{method: post, path: "/api/v1/sources/{id}/rotate", serve: c.rotateSource, lookUp: lookUpSource},
+		{method: get, path: "/api/v1/sources/{id}/refused", serve: c.listRefused, lookUp: lookUpSource},
+
+		{method: post, path: "/api/v1/apply", serve: c.apply, params: []string{"dry_run"}},
+		{method: get, path: "/api/v1/campaigns", serve: c.listCampaigns, params: listParams},
+		{method: get, path: "/api/v1/publishers", serve: c.listPublishers, params: listParams},
+		{method: get, path: "/api/v1/buyers", serve: c.listBuyers, params: listParams},
+		{method: get, path: "/api/v1/audit", serve: c.listAudit, params: listParams},
+
+		{method: get, path: "/api/v1/activity", serve: c.listActivity, params: activityParams},
+		{method: get, path: "/api/v1/events/{id}", serve: c.getEvent, lookUp: lookUpEvent},
+		{method: get, path: "/api/v1/summary", serve: c.getSummary, params: []string{"since"}},
+		{method: post, path: "/api/v1/query", serve: c.postQuery},
+
+		{method: get, path: "/api/v1/calls/{call_id}", serve: c.getCall, lookUp: lookUpCall},
+		{method: get, path: "/api/v1/ledger/balances", serve: c.listBalances, params: []string{"account", "currency", "limit", "after"}},
+		{method: get, path: "/api/v1/ledger/transfers", serve: c.listTransfers, params: []string{"call_id", "limit", "after"}, lookUp: lookUpCall},
+		{method: get, path: "/api/v1/ledger/verify", serve: c.verifyLedger, timeMax: VerifyTimeMax},
+
+		{method: get, path: "/api/v1/status", serve: c.getStatus},
+		{method: get, path: "/api/v1/openapi.yaml", serve: serveFile("openapi.yaml", "application/yaml"), open: true},
+		{method: get, path: "/healthz", serve: c.getHealth, open: true},
+		{method: get, path: "/readyz", serve: c.getReady, open: true},
+		{method: get, path: "/metrics", serve: plain(promhttp.HandlerFor(c.cfg.Registry, promhttp.HandlerOpts{}).ServeHTTP), open: true, anyParams: true},
+	}, profileRoutes(), pageRoutes())
+}
+
+// profileRoutes are the profiles of the process. Its command line is left out:
+// a store's URL in it may hold a password.
+func profileRoutes() []route {
+	rt := func(name string, h http.HandlerFunc) route {
+		return route{method: http.MethodGet, path: "/debug/pprof/" + name, serve: plain(h), anyParams: true, timeMax: ProfileTimeMax}
+	}
+	table := []route{rt("{$}", pprof.Index), rt("profile", pprof.Profile), rt("symbol", pprof.Symbol), rt("trace", pprof.Trace)}
+	for _, name := range []string{"allocs", "block", "goroutine", "heap", "mutex", "threadcreate"} {
+		table = append(table, rt(name, pprof.Index))
+	}
+	return table
+}
+
+// plain makes a route's serve of a handler that answers its own errors.
+func plain(h http.HandlerFunc) func(http.ResponseWriter, *request) error {
+	return func(w http.ResponseWriter, r *request) error {
+		h(w, r.Request)
+		return nil
+	}
+}
+
+// mux makes the table's mux. Every path also gets a pattern without a method,
+// and the rest one without a path, so that 405 and 404 are answered in JSON.
+func (c *Console) mux() *http.ServeMux {
+	mux := http.NewServeMux()
+	methods := map[string][]string{}
+	table := c.routes()
+	for i := range table {
+		rt := &table[i]
+		mux.HandleFunc(rt.method+" "+rt.path, c.wrap(rt))
+		methods[rt.path] = append(methods[rt.path], rt.method)
+		if rt.method == http.MethodGet { // the mux answers HEAD as GET
+			methods[rt.path] = append(methods[rt.path], http.MethodHead)
+		}
+	}
+	for path, have := range methods {
+		slices.Sort(have)
+		allow := strings.Join(have, ", ")
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Allow", allow)
+			c.fail(w, r, refuse(http.StatusMethodNotAllowed, "method_not_allowed", "%s is not answered here: use %s", clip(r.Method), allow))
+		})
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		c.fail(w, r, refuse(http.StatusNotFound, "not_found", "there is nothing at this path; GET /api/v1/openapi.yaml describes what there is"))
+	})
+	return mux
+}
