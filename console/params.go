@@ -103,11 +103,16 @@ func moment(q url.Values, name string, now time.Time) (time.Time, error) {
 }
 
 // body reads the whole body, up to BodyBytesMax, of one of the given content
-// types; none at all counts as the first. It returns the type that came.
+// types; none at all counts as the first, and so does a form's, which is what
+// curl -d says of any body (a form could be sent across sites, but not with a
+// key in a header). It returns the type that came.
 func body(w http.ResponseWriter, r *http.Request, types ...string) ([]byte, string, error) {
 	kind := types[0]
 	if header := r.Header.Get("Content-Type"); header != "" {
 		media, _, err := mime.ParseMediaType(header)
+		if err == nil && media == "application/x-www-form-urlencoded" {
+			media = types[0]
+		}
 		if err != nil || !slices.Contains(types, media) {
 			return nil, "", refuse(http.StatusUnsupportedMediaType, "content_type_unsupported",
 				"content type %q: send %s", clip(header), strings.Join(types, " or "))

@@ -85,8 +85,10 @@ func TestCreateSourceRefused(t *testing.T) {
 
 	large := `{"id":"x","name":"` + strings.Repeat("x", BodyBytesMax) + `"}`
 	f(large, http.StatusRequestEntityTooLarge, "body_too_large", "1048576 bytes")
-	b.ask("POST", "/api/v1/sources", `{"id":"x"}`, "Content-Type", "application/x-www-form-urlencoded").
-		fails(http.StatusUnsupportedMediaType, "content_type_unsupported", "x-www-form-urlencoded", "application/json")
+	b.ask("POST", "/api/v1/sources", `{"id":"X!"}`, "Content-Type", "application/x-www-form-urlencoded").
+		fails(http.StatusBadRequest, "bad_request", "X!") // curl -d: read as JSON
+	b.ask("POST", "/api/v1/sources", `{"id":"x"}`, "Content-Type", "text/plain").
+		fails(http.StatusUnsupportedMediaType, "content_type_unsupported", "text/plain", "application/json")
 	b.ask("POST", "/api/v1/sources", `{"id":"x"}`, "Content-Type", ";;").fails(http.StatusUnsupportedMediaType, "content_type_unsupported")
 }
 

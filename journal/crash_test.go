@@ -87,17 +87,31 @@ func untilPowerLoss(t *testing.T, o outage, rng *rand.Rand) (left []outage, err 
 	committed.Store(o.committed)
 	var mu sync.Mutex
 	dice := rand.New(rand.NewPCG(rng.Uint64(), 3))
+	var removed []string // since the folder was synced last: any of them may be gone or not
 	cut := func() {
 		mu.Lock()
 		defer mu.Unlock()
 		l := outage{acked: acked.Load(), committed: committed.Load()}
 		l.fs = crashClone(o.fs, dice.IntN(3)*50, dice)
+		for _, name := range removed {
+			if dice.IntN(2) == 0 {
+				l.fs.Remove(name) // fails where it is gone already
+			}
+		}
 		l.sent = sent.Load()
 		left = append(left, l)
 	}
 	cfg := powerConfig(memFS{FS: o.fs, before: func(op, name string) error {
 		if op != "write" && name != spareName {
 			cut()
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		switch op {
+		case "remove":
+			removed = append(removed, "/journal/"+name)
+		case "syncdir":
+			removed = nil
 		}
 		return nil
 	}})
@@ -260,5 +274,22 @@ func TestHalfMade(t *testing.T) {
 	mustAppend(t, j, 1, 10, 1)
 	if j.Stream() != 8 {
 		t.Fatalf("stream %d", j.Stream())
+	}
+}
+
+// The marks take turns, so that a mark which is torn while it is written leaves
+// the one before.
+func TestMarksTakeTurns(t *testing.T) {
+	cfg := config(memFS{FS: crashable()})
+	for i := range 4 {
+		j := open(t, cfg)
+		name := j.live.name
+		mustAppend(t, j, i, 10, uint64(i+1))
+		must(t, j.Close())
+		patch(t, cfg.FS, name, int64(1+i%2)*pageBytes, func(p []byte) {
+			if m, ok := decodeMark(p, j.live.seed); !ok || m.seq != uint64(i+1) || m.end != j.live.off {
+				t.Fatalf("mark %d: %+v, %v", i, m, ok)
+			}
+		}, markBytes)
 	}
 }

@@ -47,6 +47,9 @@ func TestFaults(t *testing.T) {
 func faulty(t *testing.T, mem *vfs.MemFS, kind string, n int) (hit bool, acked, sent uint64) {
 	var count, writers atomic.Int64
 	fs := memFS{FS: mem, before: func(op, name string) error {
+		if writers.Load() > 0 && strings.HasSuffix(name, ".seg") && (op == "write" || op == "sync") {
+			t.Errorf("%s %d: %s of %s after the failure", kind, n, op, name)
+		}
 		if op != kind && (op != "write" || kind != "short write") {
 			return nil
 		}

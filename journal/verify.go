@@ -23,7 +23,7 @@ type Report struct {
 	Stream   uint32
 	Store    string
 	Segments int
-	First    uint64 // oldest record, or the one to come
+	First    uint64 // oldest record that was read, or the one to come
 	Last     uint64 // newest whole record, 0 for none
 	Records  uint64 // found whole
 	Bytes    int64  // of the files that were read
@@ -43,7 +43,7 @@ func list(fs FS, dir string) ([]SegmentInfo, error) {
 	for i := range segs {
 		seg := &segs[i]
 		info := SegmentInfo{Name: seg.name, Stream: seg.stream, First: seg.first, Last: seg.first - 1, Bytes: seg.size, Live: i == len(segs)-1}
-		err := look(fs, seg, func(s *scanner) error {
+		err := look(fs, dir, seg, func(s *scanner) error {
 			f, err := s.next()
 			info.FirstAt = f.at
 			if info.Live {
@@ -53,8 +53,8 @@ func list(fs FS, dir string) ([]SegmentInfo, error) {
 			}
 			return err
 		})
-		if errors.Is(err, os.ErrNotExist) && len(infos) == 0 {
-			continue // trimmed meanwhile
+		if err == ErrTrimmed {
+			continue // meanwhile
 		}
 		if err != nil {
 			return nil, fmt.Errorf("list journal: %w", err)
@@ -87,18 +87,20 @@ func verify(fs FS, dir string, progress func(done, total int64)) (r Report, err 
 		total += segs[i].size
 	}
 	for i := range segs {
-		err := look(fs, &segs[i], func(s *scanner) error {
+		err := look(fs, dir, &segs[i], func(s *scanner) error {
 			if i == len(segs)-1 {
 				return r.live(fs, dir, s)
 			}
 			return r.closed(s, segs[i+1].first, segs[i+1].floor)
 		})
-		if errors.Is(err, os.ErrNotExist) && r.Segments == 0 {
-			r.First = segs[min(i+1, len(segs)-1)].first // trimmed meanwhile
-			continue
+		if err == ErrTrimmed {
+			continue // meanwhile
 		}
 		if err != nil {
 			return r, fmt.Errorf("verify journal: %w", err)
+		}
+		if r.Segments == 0 {
+			r.First = segs[i].first
 		}
 		r.Segments++
 		r.Bytes += segs[i].size
@@ -162,7 +164,7 @@ func survey(fs FS, dir string) (m meta, segs []segment, err error) {
 		}
 		return m, nil, err
 	}
-	for range 10 {
+	for range surveysMax {
 		segs, err = loadSegments(fs, dir, m.stream)
 		if !errors.Is(err, os.ErrNotExist) {
 			break
@@ -171,9 +173,19 @@ func survey(fs FS, dir string) (m meta, segs []segment, err error) {
 	return m, segs, err
 }
 
-// look opens a segment to read it through.
-func look(fs FS, seg *segment, f func(*scanner) error) error {
+// surveysMax is how often survey begins anew: a folder that loses a segment
+// each time is not one that a node keeps.
+const surveysMax = 100
+
+// look opens a segment to read it through. ErrTrimmed means that it is gone
+// since the survey, and the oldest one there is comes after it.
+func look(fs FS, dir string, seg *segment, f func(*scanner) error) error {
 	file, err := fs.OpenFile(seg.name, os.O_RDONLY)
+	if errors.Is(err, os.ErrNotExist) {
+		if firsts, lerr := listSegments(fs, dir); lerr == nil && len(firsts) > 0 && firsts[0] > seg.first {
+			return ErrTrimmed
+		}
+	}
 	if err != nil {
 		return err
 	}

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/tallyhook/tallyhook/bench/traffic"
@@ -294,19 +293,31 @@ func (d *demo) printSamples(samples []sample) {
 	fmt.Fprintln(d.out, "\nSome events")
 	flags := fmt.Sprintf("--data %s --admin %s", quoteArg(d.node.data), d.node.admin)
 	for _, s := range samples {
-		fmt.Fprintf(d.out, "  %s %s: %s", s.row.Event, s.row.Status, s.why)
+		told := fmt.Sprintf("%s, %s: %s.", s.row.Event, s.row.Status, s.why)
 		if s.row.ReasonText != "" {
-			fmt.Fprintf(d.out, ". %s", printable(s.row.ReasonText))
+			told += " " + printable(s.row.ReasonText)
 		}
-		fmt.Fprintln(d.out)
+		d.say("  ", told)
 		if d.cmd.Keep {
 			fmt.Fprintf(d.out, "    tallyhook event %s %s\n", s.row.Event, flags)
 		}
 	}
-	if d.cmd.Keep {
-		fmt.Fprintf(d.out, "\nThe node has stopped; its folder %s stays. Go on with it:\n  tallyhook activity %s\n  tallyhook serve --data %s\n",
-			filepath.Dir(d.node.data), flags, quoteArg(d.node.data))
+	fmt.Fprintln(d.out)
+	if !d.cmd.Keep {
+		d.say("", `The node has stopped and its folder is removed. "tallyhook demo --keep" keeps it and names the commands to look into it.`)
 		return
 	}
-	fmt.Fprintln(d.out, "\nThe folder is removed. \"tallyhook demo --keep\" keeps it, and names the commands to look at these events.")
+	d.say("", "The node has stopped; its folder stays until you remove it. These look into it, and start a node on it again:")
+	fmt.Fprintf(d.out, "  tallyhook activity %s\n  tallyhook ledger balances %s\n  tallyhook serve --data %s\n", flags, flags, quoteArg(d.node.data))
+}
+
+// say writes text, folded to the terminal if it goes to one.
+func (d *demo) say(indent, text string) {
+	lines := []string{text}
+	if width, _ := terminalWidth(d.out); width > 0 {
+		lines = fold(text, width-len(indent))
+	}
+	for _, line := range lines {
+		fmt.Fprintln(d.out, indent+line)
+	}
 }

@@ -47,6 +47,7 @@ func startDemoNode(ctx context.Context, folder string) (*demoNode, error) {
 	}
 	defer log.Close()
 	n.cmd = exec.CommandContext(context.WithoutCancel(ctx), self, "serve", "--data", n.data, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--addresses-file", ready)
+	n.cmd.Args[0] = "tallyhook" // whatever the file is called
 	// Neither the settings file nor the variables of who runs the demo are the
 	// demo's business.
 	n.cmd.Dir, n.cmd.Env = folder, environWithout(os.Environ(), envPrefix)

@@ -74,7 +74,7 @@ func (n *node) Status() console.NodeStatus {
 		Journal: console.JournalStatus{FirstSeq: j.First, LastSeq: j.Last, Bytes: j.Bytes, BytesMax: j.BytesMax, FreeBytes: j.FreeBytes,
 			Segments: j.Segments, Full: j.Full != nil, Failed: j.Failed != nil,
 			SyncSeconds: console.Histogram{Count: j.SyncSeconds.Count, Sum: j.SyncSeconds.Sum, Buckets: j.SyncSeconds.Cumulative()}},
-		Pipeline: console.PipelineStatus{CommittedSeq: committed - 1, LagRecords: n.backlog(), LagSeconds: n.pipeline.Lag().Seconds(),
+		Pipeline: console.PipelineStatus{CommittedSeq: max(committed, 1) - 1, LagRecords: n.backlog(), LagSeconds: n.pipeline.Lag().Seconds(),
 			Paused: n.cfg.PausePipeline, Retrying: n.pipeline.Stuck()},
 		Index:   console.IndexStatus{Calls: int64(names), Complete: n.index.Complete()},
 		Sources: n.live.Load().Live(),
