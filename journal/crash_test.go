@@ -128,20 +128,13 @@ func untilPowerLoss(t *testing.T, o outage, rng *rand.Rand) (left []outage, err 
 	}
 	sent.Store(last)
 	for range 10 {
-		n := 1 + rng.IntN(4)
-		var recs [][]byte
-		for i := range n {
-			recs = append(recs, record(int(last)+1+i, rng.IntN(5000/n)))
-		}
-		sent.Store(last + uint64(n))
-		if _, err := j.AppendAll(recs); err != nil {
+		if last, err = powerWork(j, rng, last, &sent); err != nil {
 			return nil, err
 		}
-		last += uint64(n)
 		acked.Store(last)
 		if rng.IntN(4) == 0 {
-			committed.Store(last - uint64(rng.IntN(n)))
-			if err := j.Commit(committed.Load()); err != nil {
+			committed.Store(last)
+			if err := j.Commit(last); err != nil {
 				return nil, err
 			}
 		}
@@ -152,6 +145,18 @@ func untilPowerLoss(t *testing.T, o outage, rng *rand.Rand) (left []outage, err 
 	err = j.Close()
 	cut()
 	return left, err
+}
+
+// powerWork appends one to four records behind record last.
+func powerWork(j *Journal, rng *rand.Rand, last uint64, sent *atomic.Uint64) (uint64, error) {
+	n := 1 + rng.IntN(4)
+	var recs [][]byte
+	for i := range n {
+		recs = append(recs, record(int(last)+1+i, rng.IntN(5000/n)))
+	}
+	sent.Store(last + uint64(n))
+	_, err := j.AppendAll(recs)
+	return last + uint64(n), err
 }
 
 func powerConfig(fs FS) Config {

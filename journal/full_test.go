@@ -81,16 +81,7 @@ func diskFull(t *testing.T, d disk) {
 	if last != uint64(acked) {
 		t.Fatalf("%d records after the restart, %d acknowledged", last, acked)
 	}
-	seen := 0
-	must(t, readAll(t, j, 1, func(r *event.Record) {
-		if id := bodyID(t, r); id != seen {
-			t.Fatalf("record %v is number %d", r.ID, id)
-		}
-		seen++
-	}))
-	if seen != acked {
-		t.Fatalf("read %d, acknowledged %d", seen, acked)
-	}
+	allThere(t, j, acked)
 	must(t, j.Commit(last+1)) // retention gives way to a full disk
 	fillUpTo := acked + int(3*d.segment/4000)
 	within(t, "goes on in trimmed space", func() bool {
@@ -99,6 +90,21 @@ func diskFull(t *testing.T, d disk) {
 		must(t, j.Commit(last+1))
 		return acked >= fillUpTo
 	})
+}
+
+// allThere wants exactly the records 0 to n-1.
+func allThere(t *testing.T, j *Journal, n int) {
+	t.Helper()
+	seen := 0
+	must(t, readAll(t, j, 1, func(r *event.Record) {
+		if id := bodyID(t, r); id != seen {
+			t.Fatalf("record %v is number %d", r.ID, id)
+		}
+		seen++
+	}))
+	if seen != n {
+		t.Fatalf("read %d records, want %d", seen, n)
+	}
 }
 
 func quotaDisk(t *testing.T) disk {

@@ -1,9 +1,14 @@
+//go:build unix
+
 package journal
 
 import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // BenchmarkAppend appends records of 600 bytes on the disk that holds the
@@ -23,7 +28,7 @@ func BenchmarkAppend(b *testing.B) {
 				_, err := j.Append(rec)
 				must(b, err)
 			}
-			before := j.Status()
+			before, cpu := j.Status(), cpuTime(b)
 			var left atomic.Int64
 			left.Store(int64(b.N))
 			b.ReportAllocs()
@@ -42,9 +47,17 @@ func BenchmarkAppend(b *testing.B) {
 			}
 			all.Wait()
 			b.StopTimer()
+			b.ReportMetric(float64(cpuTime(b)-cpu)/float64(b.N), "cpu-ns/record")
 			after := j.Status()
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
 			b.ReportMetric(float64(after.Records-before.Records)/float64(after.Syncs-before.Syncs), "records/sync")
 		})
 	}
+}
+
+// cpuTime is what this process has used, the callers included.
+func cpuTime(b *testing.B) time.Duration {
+	var u unix.Rusage
+	must(b, unix.Getrusage(unix.RUSAGE_SELF, &u))
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

@@ -100,18 +100,16 @@ func (r *Reader) fill(b *event.Batch) (closed bool, err error) {
 				return closed, err
 			}
 		}
-		before := *r.scan
 		f, err := r.scan.next()
 		if err == nil {
 			if err = b.Add(event.ID{Stream: r.j.stream, Seq: f.seq}, f.at, f.payload); err != nil {
-				err = fmt.Errorf("record %d of stream %d: %w", f.seq, r.j.stream, err)
-				*r.scan = before
+				err = fmt.Errorf("record %d of stream %d in %s: %w", f.seq, r.j.stream, r.seg.name, err)
 			}
 		} else if err == errEnd {
 			err = r.scan.damage(fmt.Sprintf("record %d is missing", r.next))
 		}
 		if err != nil {
-			r.leave() // look at the disk again, should the caller try again
+			r.leave() // so that another try begins at r.next, from the disk
 			return closed, err
 		}
 		r.next, r.at = f.seq+1, f.at
@@ -133,6 +131,9 @@ func (r *Reader) enter() error {
 	r.leave()
 	f, err := r.j.cfg.FS.OpenFile(seg.name, os.O_RDONLY)
 	if errors.Is(err, os.ErrNotExist) {
+		if _, _, _, trimmed := r.j.view.find(r.next); trimmed != nil {
+			return trimmed // between the look and the opening
+		}
 		return &Damage{File: seg.name, Why: "the file is missing"}
 	}
 	if err != nil {

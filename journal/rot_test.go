@@ -29,13 +29,13 @@ func makeRotten(t *testing.T, cfg Config, marked bool) rotten {
 	j := open(t, cfg)
 	rng := rand.New(rand.NewPCG(5, 5))
 	r := rotten{ends: map[string]int64{}}
-	for j.Status().Segments < 5 || j.live.off < j.live.size/2 {
+	for j.Status().Segments < 5 || liveEnd(j) < cfg.SegmentBytes/2 {
 		recs := [][]byte{record(r.records, rng.IntN(900)), record(r.records+1, rng.IntN(900))}
-		from := j.live.off
+		from := liveEnd(j)
 		_, err := j.AppendAll(recs)
 		must(t, err)
 		r.records += 2
-		r.lastFrom, r.lastEnd = from, j.Status().end(j)
+		r.lastFrom, r.lastEnd = from, liveEnd(j)
 	}
 	for _, seg := range j.view.segs {
 		r.ends[seg.name] = seg.end
@@ -49,8 +49,8 @@ func makeRotten(t *testing.T, cfg Config, marked bool) rotten {
 	return r
 }
 
-// end is how far the live segment is synced.
-func (Status) end(j *Journal) int64 {
+// liveEnd is how far the live segment is synced.
+func liveEnd(j *Journal) int64 {
 	j.view.mu.Lock()
 	defer j.view.mu.Unlock()
 	return j.view.segs[len(j.view.segs)-1].end

@@ -185,7 +185,11 @@ func (t *sqliteTx) flushIdentities(w *work) error {
 	slices.SortFunc(keys, func(a, b idKey) int { return slices.Compare(a[:], b[:]) })
 	err := insertIdentity.run(t, len(keys), func(dst []any, n int) []any {
 		i := w.ids[keys[n]]
-		return append(dst, keys[n][:], int64(i.id.Stream), int64(i.id.Seq), int64(i.id.N), i.money[:], i.receivedAt, i.expiresAt, i.call, i.reversedBy)
+		money := i.money[:]
+		if keys[n][0] == classWeak {
+			money = money[:0]
+		}
+		return append(dst, keys[n][:], int64(i.id.Stream), int64(i.id.Seq), int64(i.id.N), money, i.receivedAt, i.expiresAt, i.call, i.reversedBy)
 	})
 	if err != nil || w.sweepAt == 0 {
 		return err

@@ -259,7 +259,7 @@ func (t *sqliteTx) loadIdentities(keys []idKey, w *work) error {
 		if err := r.Scan(&key, &i.id.Stream, &i.id.Seq, &i.id.N, &money, &i.receivedAt, &i.expiresAt, &i.call, &i.reversedBy); err != nil {
 			return err
 		}
-		if len(key) != len(idKey{}) || len(money) != len(i.money) {
+		if len(key) != len(idKey{}) || (len(money) != len(i.money) && key[0] != classWeak) {
 			return fmt.Errorf("identity row has a key of %d and money of %d bytes", len(key), len(money))
 		}
 		copy(i.money[:], money)

@@ -105,7 +105,7 @@ func (w *work) judge(e *event.Event, c *claim) (outcome, error) {
 // repeated is the outcome of a claim whose identity somebody holds already.
 func (w *work) repeated(c *claim, held *identity) (outcome, error) {
 	o := outcome{status: event.Duplicate, reason: event.SameEvent, detail: event.Detail{Of: held.id.String()}}
-	if held.money != c.money {
+	if !c.weak && held.money != c.money { // a weak identity covers the money itself
 		o.status, o.reason = event.Conflict, event.OtherContent
 	}
 	if held.call != 0 {

@@ -131,7 +131,7 @@ CREATE TABLE identity (
   stream      INTEGER NOT NULL,
   seq         INTEGER NOT NULL,
   n           INTEGER NOT NULL,
-  money       BLOB    NOT NULL,     -- event.Digest of the money fields
+  money       BLOB    NOT NULL,     -- event.Digest of the money fields; empty for weak ones, which cover them
   received_at INTEGER NOT NULL,
   expires_at  INTEGER NOT NULL,
   call        INTEGER NOT NULL,     -- booked on, 0 is none
