@@ -114,11 +114,5 @@ func secretName(name string) bool {
 	if err != nil {
 		return true
 	}
-	plain = strings.ToLower(plain)
-	for _, smell := range [...]string{"secret", "token", "key", "sig", "pass", "pwd", "auth", "hash", "hmac", "cookie", "session"} {
-		if strings.Contains(plain, smell) {
-			return true
-		}
-	}
-	return false
+	return event.SecretName(plain) || strings.Contains(strings.ToLower(plain), "token")
 }

@@ -156,26 +156,11 @@ func (w *worker) spelling(i int) string {
 	}
 }
 
-// Names whose values are secrets: whole, or as the end of a longer name
-// (client_secret, x-api-key).
-var (
-	secretNames = [...]string{"key", "sig", "hash"}
-	secretEnds  = [...]string{"secret", "api_key", "api-key", "apikey", "signature", "hmac", "password",
-		"access_token", "auth_token", "authorization"}
-)
-
 // secret reports whether any part of a dotted name looks like a secret's.
 func secret(name string) bool {
 	for part := range strings.SplitSeq(name, ".") {
-		for _, s := range secretNames {
-			if len(part) == len(s) && strings.EqualFold(part, s) {
-				return true
-			}
-		}
-		for _, s := range secretEnds {
-			if n := len(part) - len(s); n >= 0 && strings.EqualFold(part[n:], s) {
-				return true
-			}
+		if event.SecretName(part) {
+			return true
 		}
 	}
 	return false

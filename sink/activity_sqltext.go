@@ -118,4 +118,6 @@ func unquoteSQL(token string) string {
 	return token
 }
 
-func wordByte(c byte) bool { return alnum(c) || c == '_' || c == '$' || c >= 0x80 }
+func wordByte(c byte) bool {
+	return c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z' || c == '_' || c == '$' || c >= 0x80
+}
