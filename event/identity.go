@@ -34,7 +34,7 @@ func Identify(e *Event, source, strongID string, scratch []byte) []byte {
 
 	b = appendIdentity(b[:0], 'w', source, r.Kind, "")
 	b = appendMoney(b, r)
-	for _, s := range [...]string{r.RefID, r.CallID, r.NetworkCallID, r.Caller, r.CallerRaw, r.TransactionID} {
+	for _, s := range [...]string{r.RefID, r.CallID, r.NetworkCallID, r.Network, r.Caller, r.CallerRaw, r.TransactionID} {
 		b = appendText(b, s)
 	}
 	b = binary.AppendVarint(b, r.StartedAt)
