@@ -57,8 +57,9 @@ type Ledger interface {
 // Limits of the pipeline.
 const (
 	LanesMax     = 2
-	BatchesMax   = LanesMax + 2 // in flight: one being read, one per lane, one being posted
-	TickInterval = time.Second  // how often parked events are looked at while nothing comes
+	BatchesMax   = LanesMax + 2    // in flight: one being read, one per lane, one being posted
+	TickInterval = time.Second     // how often parked events are looked at while nothing comes
+	FinishMax    = 5 * time.Second // how long a stop waits for what was read to be posted
 )
 
 // Pipeline is the stream of one journal.
@@ -75,7 +76,7 @@ type Pipeline struct {
 
 	committed atomic.Uint64 // first sequence that is not in the ledger
 	oldest    atomic.Int64  // received_at of the oldest record being worked on, 0 for none
-	stuck     atomic.Pointer[string]
+	stuck     atomic.Pointer[trouble]
 }
 
 // Timings of one batch.
@@ -99,8 +100,8 @@ func (p *Pipeline) Lag() time.Duration {
 
 // Stuck says what the pipeline is retrying, "" when nothing.
 func (p *Pipeline) Stuck() string {
-	if s := p.stuck.Load(); s != nil {
-		return *s
+	if t := p.stuck.Load(); t != nil {
+		return t.step + ": " + t.text
 	}
 	return ""
 }
@@ -124,6 +125,11 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	// What was read is finished even after ctx has ended: an answer may wait for it.
 	rest, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
+	defer context.AfterFunc(ctx, func() {
+		// What the world does not let through now, the next start does.
+		late := time.AfterFunc(FinishMax, func() { cancel(errLate) })
+		context.AfterFunc(rest, func() { late.Stop() })
+	})()
 
 	var lanes sync.WaitGroup
 	for lane := range LanesMax {
@@ -137,12 +143,17 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		}
 		committed <- err
 	}()
-	readErr := p.read(ctx, rest, free, work, order)
+	err := p.read(ctx, rest, free, work, order)
 	close(work)
 	close(order)
 	lanes.Wait()
-	return errors.Join(readErr, <-committed)
+	if errCommit := <-committed; !errors.Is(errCommit, errLate) {
+		err = errors.Join(err, errCommit)
+	}
+	return err
 }
+
+var errLate = errors.New("what was read could not be posted before the stop; the next start goes on with it")
 
 // read hands out batches until ctx ends or the committer has given up.
 func (p *Pipeline) read(ctx, rest context.Context, free <-chan *job, work, order chan<- *job) error {

@@ -15,6 +15,9 @@ const (
 	RetryMost  = 5 * time.Second
 )
 
+// trouble is what is being tried again.
+type trouble struct{ step, text string }
+
 // retry calls try until it works. It gives up only when ctx has ended or when
 // another writer owns the stream: trying again could then do harm. It is the
 // one place where anything in the stream is tried again.
@@ -22,7 +25,7 @@ func (p *Pipeline) retry(ctx context.Context, step string, try func() error) err
 	for wait := RetryFirst; ; wait = min(2*wait, RetryMost) {
 		err := try()
 		if err == nil {
-			if p.stuck.Swap(nil) != nil {
+			if was := p.stuck.Load(); was != nil && was.step == step && p.stuck.CompareAndSwap(was, nil) {
 				p.Log.Info("pipeline goes on", "step", step)
 			}
 			return nil
@@ -33,8 +36,8 @@ func (p *Pipeline) retry(ctx context.Context, step string, try func() error) err
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		text := step + ": " + err.Error()
-		if was := p.stuck.Swap(&text); was == nil || *was != text {
+		now := &trouble{step, err.Error()}
+		if was := p.stuck.Swap(now); was == nil || *was != *now {
 			p.Log.Warn("pipeline waits and tries again", "step", step, "error", err)
 		}
 		select {

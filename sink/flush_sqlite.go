@@ -19,10 +19,10 @@ buyer_account = excluded.buyer_account, publisher_account = excluded.publisher_a
 rank_stream = excluded.rank_stream, rank_seq = excluded.rank_seq, rank_n = excluded.rank_n, last_posting = excluded.last_posting`)
 	insertPosting  = newInsert("posting", "no, stream, seq, n, call, cause, source, received_at, currency, value, share, delta, share_delta, rule", "")
 	insertTransfer = newInsert("transfer", "posting, line, debit_account, credit_account, amount, currency", "")
-	insertIdentity = newInsert("identity", "key, stream, seq, n, money, received_at, expires_at, call, reversed_by",
+	insertIdentity = newInsert("identity", "key, stream, seq, n, money, received_at, call, reversed_by",
 		`ON CONFLICT (key) DO UPDATE SET stream = excluded.stream, seq = excluded.seq, n = excluded.n, money = excluded.money,
-received_at = excluded.received_at, expires_at = excluded.expires_at, call = excluded.call, reversed_by = excluded.reversed_by`)
-	insertVerdict = newInsert("verdict", `change_seq, stream, seq, n, revision, final, status, reason, detail, source, received_at, decided_at, kind, strategy, candidates, considered,
+received_at = excluded.received_at, call = excluded.call, reversed_by = excluded.reversed_by`)
+	insertVerdict = newInsert("verdict", `change_seq, stream, seq, n, revision, final, status, reason, detail, weak, weak_until, source, received_at, decided_at, kind, strategy, candidates, considered,
 call, call_id, call_caller, caller, duration, payout, currency, value, delta, share_delta, mapper, peer, us_queue, us_map, us_match, us_total, report, raw`, "")
 	insertParked    = newInsert("parked", "stream, seq, n, deadline, identity", "")
 	insertParkedKey = newInsert("parked_key", "hash, stream, seq, n", "ON CONFLICT DO NOTHING")
@@ -34,7 +34,6 @@ const (
 	qUnpark       = `DELETE FROM parked WHERE stream = ? AND seq = ? AND n = ?`
 	qUnparkKey    = `DELETE FROM parked_key WHERE hash = ? AND stream = ? AND seq = ? AND n = ?`
 	qCallChange   = `INSERT INTO meta (key, value) VALUES ('call_change', ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value`
-	qSweep        = `DELETE FROM identity WHERE key >= ? AND key < ? AND expires_at <= ?`
 	qBalances     = `INSERT INTO balance (account, debits, credits, last_posting)
 SELECT account, sum(d), sum(c), max(posting) FROM (
   SELECT debit_account AS account, amount AS d, 0 AS c, posting FROM transfer WHERE posting > ?1
@@ -46,7 +45,7 @@ ON CONFLICT (account) DO UPDATE SET debits = debits + excluded.debits, credits =
 
 // writes lists the writing statements that are prepared once.
 func writes() []string {
-	list := []string{qDropKey, qDropIdentity, qUnpark, qUnparkKey, qCallChange, qSweep, qBalances, qAdvance}
+	list := []string{qDropKey, qDropIdentity, qUnpark, qUnparkKey, qCallChange, qWeakFill, qWeakTake, qWeakGiven, qWeakPurge, qWeakForget, qWeakClear, qWeakMark, qBalances, qAdvance}
 	for _, i := range []insert{insertCall, insertCallKey, insertState, insertPosting, insertTransfer, insertIdentity, insertVerdict, insertParked, insertParkedKey} {
 		list = append(list, i.one, i.many)
 	}
@@ -55,7 +54,7 @@ func writes() []string {
 
 // flush writes everything that w changed and moves the stream's checkpoint.
 func (t *sqliteTx) flush(w *work) error {
-	for _, step := range []func(*work) error{t.flushCalls, t.flushStates, t.flushPostings, t.flushIdentities, t.flushVerdicts, t.flushParked, t.flushCheckpoint} {
+	for _, step := range []func(*work) error{t.flushCalls, t.flushStates, t.flushPostings, t.flushIdentities, t.flushVerdicts, t.takeWeak, t.flushParked, t.flushCheckpoint} {
 		if err := step(w); err != nil {
 			return err
 		}
@@ -85,7 +84,7 @@ func (t *sqliteTx) flushCalls(w *work) error {
 			qualified = int64(event.No - c.Qualified)
 		}
 		return append(dst, c.No, c.CallID, text(c.RefID), text(c.Key), networksJSON(c.NetworkIDs), text(c.Caller), moment(c.StartedAt), moment(c.EndedAt), duration,
-			text(c.Campaign), text(c.Publisher), text(c.Buyer), qualified, appendRanks(nil, c.ranks), c.change)
+			text(c.Campaign), text(c.Publisher), text(c.Buyer), qualified, appendRanks([]byte{}, c.ranks), c.change)
 	})
 	if err != nil {
 		return err
@@ -173,32 +172,20 @@ func (t *sqliteTx) flushIdentities(w *work) error {
 	var keys []idKey
 	for k, i := range w.ids {
 		switch {
-		case i == nil || !i.dirty:
+		case i == nil || !i.dirty || k[0] == classWeak: // weak ones stand in the verdicts
 		case !i.gone:
 			keys = append(keys, k)
 		case i.stored:
-			if err := t.exec(qDropIdentity, k[:]); err != nil {
+			if err := t.exec(qDropIdentity, k[1:]); err != nil {
 				return err
 			}
 		}
 	}
 	slices.SortFunc(keys, func(a, b idKey) int { return slices.Compare(a[:], b[:]) })
-	err := insertIdentity.run(t, len(keys), func(dst []any, n int) []any {
+	return insertIdentity.run(t, len(keys), func(dst []any, n int) []any {
 		i := w.ids[keys[n]]
-		money := i.money[:]
-		if keys[n][0] == classWeak {
-			money = money[:0]
-		}
-		return append(dst, keys[n][:], int64(i.id.Stream), int64(i.id.Seq), int64(i.id.N), money, i.receivedAt, i.expiresAt, i.call, i.reversedBy)
+		return append(dst, keys[n][1:], int64(i.id.Stream), int64(i.id.Seq), int64(i.id.N), i.money[:], i.receivedAt, i.call, i.reversedBy)
 	})
-	if err != nil || w.sweepAt == 0 {
-		return err
-	}
-	from, to := []byte{classWeak, w.sweepSlice}, []byte{classWeak, w.sweepSlice + 1}
-	if w.sweepSlice == 0xFF {
-		to = []byte{classWeak + 1}
-	}
-	return t.exec(qSweep, from, to, w.sweepAt)
 }
 
 func (t *sqliteTx) flushVerdicts(w *work) error {
@@ -222,11 +209,15 @@ func (t *sqliteTx) flushVerdicts(w *work) error {
 		if currency == "" {
 			currency = r.currency
 		}
+		var weak, weakUntil any
+		if r.weakUntil != 0 {
+			weak, weakUntil = r.weak[:], r.weakUntil
+		}
 		var final int64
 		if v.Status.Final() {
 			final = 1
 		}
-		return append(dst, v.ChangeSeq, int64(id.Stream), int64(id.Seq), int64(id.N), int64(v.Revision), final, v.Status.String(), string(v.Reason), bytesText(v.Detail.JSON()),
+		return append(dst, v.ChangeSeq, int64(id.Stream), int64(id.Seq), int64(id.N), int64(v.Revision), final, v.Status.String(), string(v.Reason), bytesText(v.Detail.JSON()), weak, weakUntil,
 			r.source, r.receivedAt, w.now, r.kind.String(), v.Strategy.String(), int64(v.Candidates), bytesText(r.considered),
 			call, text(v.CallID), caller, text(r.caller), duration, payout, text(currency), value, int64(v.Delta), int64(v.ShareDelta),
 			r.mapper, r.peer, r.usQueue, r.usMap, r.usMatch, max(0, w.now-r.receivedAt), bytesText(r.report), blob(r.raw))

@@ -48,8 +48,8 @@ type Ledger struct {
 	accounts map[account]int64 // committed ones; an account never changes
 	recent   []recentCall      // upserts that the index may not have yet, by rising change
 	floor    int64             // recent is complete above this change number
-	sweep    byte              // next slice of the weak identities to clear
-	swept    int64             // when that was, in stream time
+	slice    byte              // of the weak identities, to be cleared of forgotten ones next
+	swept    int64             // when the last one was, in stream time
 }
 
 // OpenLedger prepares a ledger on the store's write handle, which must have
@@ -137,17 +137,5 @@ func (l *Ledger) walk(tx *sqliteTx, b *event.Batch) (*work, error) {
 	if err := w.expire(); err != nil {
 		return nil, err
 	}
-	w.sweepWeak()
 	return w, nil
-}
-
-// sweepInterval is how much stream time passes between two slices of the sweep
-// over expired weak identities; a whole round takes 256 of them.
-const sweepInterval = int64(time.Second / time.Microsecond)
-
-func (w *work) sweepWeak() {
-	if now := w.b.Watermark; now-w.l.swept >= sweepInterval {
-		w.sweepAt, w.sweepSlice = now, w.l.sweep
-		w.l.swept, w.l.sweep = now, w.l.sweep+1
-	}
 }

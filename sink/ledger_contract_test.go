@@ -24,6 +24,7 @@ func TestLedger(t *testing.T) {
 		"a call that arrives after its postback in the same batch": callAfterInBatch,
 		"a call that never arrives":                                callNever,
 		"a call whose end comes after the postback":                endAfter,
+		"a call of which only its id is told":                      bareCall,
 		"an array of reports":                                      arrayOfReports,
 		"a batch posted twice":                                     postedTwice,
 		"unqualified at zero":                                      unqualified,
@@ -244,6 +245,13 @@ func endAfter(t *testing.T, h *harness) {
 	vs := h.post(pays("50", byCaller(60)))
 	status(t, vs, "parked")
 	h.post(callOf(event.Call{CallID: "a", EndedAt: h.now, Duration: event.Seconds{N: 62, OK: true}}))
+	booked(t, h, "a", "50.00", "0.00")
+}
+
+func bareCall(t *testing.T, h *harness) {
+	h.post(callOf(event.Call{CallID: "a"}))
+	h.post(callOf(event.Call{CallID: "a"}))
+	status(t, h.post(pays("50", event.Report{CallID: "a"})), "booked")
 	booked(t, h, "a", "50.00", "0.00")
 }
 

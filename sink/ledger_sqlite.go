@@ -32,6 +32,9 @@ func (s *sqliteBooks) begin(ctx context.Context) (*sqliteTx, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	if err := makeWeak(ctx, s.db); err != nil { // again each time: the connection may be a new one
+		return nil, err
+	}
 	if s.stmts == nil {
 		stmts, err := prepareAll(ctx, s.db)
 		if err != nil {
@@ -105,7 +108,7 @@ const (
   coalesce(s.rank_at,0), coalesce(s.rank_stream,0), coalesce(s.rank_seq,0), coalesce(s.rank_n,0), coalesce(s.last_posting,0)
 FROM call c LEFT JOIN call_state s ON s.no = c.no WHERE `
 	qNumbers    = `SELECT no FROM call_key WHERE hash = ? AND at <= ? ORDER BY at DESC LIMIT 64`
-	qIdentities = `SELECT key, stream, seq, n, money, received_at, expires_at, call, reversed_by FROM identity WHERE key IN `
+	qIdentities = `SELECT key, stream, seq, n, money, received_at, call, reversed_by FROM identity WHERE key IN `
 	qAccount    = `SELECT id FROM account WHERE kind = ? AND owner = ? AND currency = ?`
 	qNewAccount = `INSERT INTO account (kind, owner, currency) VALUES (?, ?, ?) RETURNING id`
 	qRule       = `SELECT campaign, publisher, payout FROM rule WHERE id = ?`
@@ -128,7 +131,7 @@ var inList = "(" + strings.Repeat("?,", chunk-1) + "?)"
 // selects lists the queries that are prepared once; allInserts the rest.
 func selects() []string {
 	return []string{qCounters, qCheckpoint, qCalls + "c.no IN " + inList, qCalls + "c.call_id IN " + inList, qNumbers,
-		qIdentities + inList, qAccount, qNewAccount, qRule, qAssigned, qWaitingFor, qWaitingUntil, qRecorded}
+		qIdentities + inList, qWeak + inList, qWeakThrough, qWeakFloor, qAccount, qNewAccount, qRule, qAssigned, qWaitingFor, qWaitingUntil, qRecorded}
 }
 
 // begin reads the counters and the stream's checkpoint.
@@ -138,6 +141,9 @@ func (w *work) begin() error {
 		return fmt.Errorf("read ledger counters: %w", err)
 	}
 	w.postingWas = w.posting
+	if err := w.tx.syncWeak(w); err != nil {
+		return err
+	}
 	if len(w.b.Records) == 0 {
 		return nil
 	}
@@ -252,22 +258,51 @@ func (t *sqliteTx) numbers(k event.CallKey, until int64, dst []int64) ([]int64, 
 	return dst, err
 }
 
+// loadIdentities loads who holds keys, each class from where it is kept.
 func (t *sqliteTx) loadIdentities(keys []idKey, w *work) error {
-	return each(t, qIdentities+inList, keys, func(k idKey) any { return k[:] }, func(r *sql.Rows) error {
+	var strong, weak []idKey
+	for _, k := range keys {
+		if k[0] == classStrong {
+			strong = append(strong, k)
+		} else {
+			weak = append(weak, k)
+		}
+	}
+	digest := func(k idKey) any { return k[1:] }
+	err := each(t, qIdentities+inList, strong, digest, func(r *sql.Rows) error {
 		var key, money sql.RawBytes
 		i := &identity{stored: true}
-		if err := r.Scan(&key, &i.id.Stream, &i.id.Seq, &i.id.N, &money, &i.receivedAt, &i.expiresAt, &i.call, &i.reversedBy); err != nil {
+		if err := r.Scan(&key, &i.id.Stream, &i.id.Seq, &i.id.N, &money, &i.receivedAt, &i.call, &i.reversedBy); err != nil {
 			return err
 		}
-		if len(key) != len(idKey{}) || (len(money) != len(i.money) && key[0] != classWeak) {
-			return fmt.Errorf("identity row has a key of %d and money of %d bytes", len(key), len(money))
+		if len(money) != len(i.money) {
+			return fmt.Errorf("identity of event %s has %d bytes of money digest", i.id, len(money))
 		}
 		copy(i.money[:], money)
-		if k := idKey(key); w.ids[k] == nil {
-			w.ids[k] = i
-		}
-		return nil
+		return w.hasIdentity(classStrong, key, i)
 	})
+	if err != nil {
+		return err
+	}
+	return each(t, qWeak+inList, weak, digest, func(r *sql.Rows) error {
+		var key sql.RawBytes
+		i := new(identity)
+		if err := r.Scan(&key, &i.id.Stream, &i.id.Seq, &i.id.N, &i.receivedAt, &i.call); err != nil {
+			return err
+		}
+		return w.hasIdentity(classWeak, key, i)
+	})
+}
+
+// hasIdentity takes a loaded identity unless this batch has it already.
+func (w *work) hasIdentity(class byte, key []byte, i *identity) error {
+	if len(key) != len(event.Digest{}) {
+		return fmt.Errorf("identity of event %s has a key of %d bytes", i.id, len(key))
+	}
+	if k := keyOf(class, event.Digest(key)); w.ids[k] == nil {
+		w.ids[k] = i
+	}
+	return nil
 }
 
 func (t *sqliteTx) accountID(a account) (id int64, err error) {

@@ -230,6 +230,9 @@ func (w *work) apply(c *claim, o *outcome, v *verdictRow) error {
 	if o.holds {
 		w.hold(c, o)
 	}
+	if c.weak && (o.holds || v.v.Revision > 1) {
+		v.weak, v.weakUntil = event.Digest(c.key[1:]), c.at+c.p.DedupeWindow.Microseconds()
+	}
 	if v.v.Status == event.Parked {
 		w.parkClaim(c, o)
 	}
@@ -245,9 +248,6 @@ func (w *work) hold(c *claim, o *outcome) {
 		w.ids[c.key] = id
 	}
 	id.id, id.money, id.receivedAt, id.dirty, id.gone = c.id, c.money, c.at, true, false
-	if c.weak {
-		id.expiresAt = c.at + c.p.DedupeWindow.Microseconds()
-	}
 	if o.call != nil {
 		id.call = o.call.No
 	}

@@ -40,9 +40,6 @@ type work struct {
 	settled   int
 	recent    []recentCall
 
-	sweepAt    int64
-	sweepSlice byte
-
 	cands []event.Candidate // scratch of match
 	nums  []int64
 	keys  []event.CallKey
@@ -90,7 +87,7 @@ type callState struct {
 	lastPosting      int64
 }
 
-// idKey is a key of the identity table: its class, then the digest.
+// idKey is an identity's class, then its digest.
 type idKey [17]byte
 
 const (
@@ -109,7 +106,6 @@ type identity struct {
 	id         event.ID // zero for a tombstone: only its reversal came
 	money      event.Digest
 	receivedAt int64
-	expiresAt  int64
 	call       int64
 	reversedBy string
 
@@ -181,6 +177,8 @@ type verdictRow struct {
 	source     string
 	receivedAt int64
 	kind       event.Kind
+	weak       event.Digest // with weakUntil: the weak identity that it holds or gives back
+	weakUntil  int64        // 0 is none
 	considered []byte
 	call       *callRow
 	caller     string

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -208,7 +209,7 @@ func TestImportSendsBatches(t *testing.T) {
 	file := callsFile(t, "calls.ndjson", numberedCalls("a", "b", "bad-3", "d", "bad-5")+"\n"+strings.Repeat("x", lineBytesMax+1)+"\n"+numberedCalls("g"))
 	o := tallyhook(t, "calls", "import", file, "--batch", "2", "--data", dir, "--listen", addr).ends(exitFailed)
 	o.says("7 calls: 4 accepted, 3 rejected, in ")
-	o.complains("line 3 (bad): No good: bad-3\n", "line 5 (bad): No good: bad-5\n", "line 7: the line is longer than 64 KiB\n", "tallyhook: 3 of 7 calls were rejected")
+	o.complains("line 3 (bad): No good: bad-3\n", "line 5 (bad): No good: bad-5\n", "line 7: the line is longer than 64 KiB\n", "tallyhook: of 7 calls, 3 rejected")
 	if have := fmt.Sprint(in.batches); have != `[[{"call_id":"a"} {"call_id":"b"}] [{"call_id":"bad-3"} {"call_id":"d"}] [{"call_id":"bad-5"} {"call_id":"g"}]]` {
 		t.Errorf("batches are %s", have)
 	}
@@ -231,7 +232,7 @@ func TestImportShowsTheFirstRejections(t *testing.T) {
 		names = append(names, fmt.Sprintf("bad-%d", i))
 	}
 	o := tallyhook(t, "calls", "import", callsFile(t, "calls.jsonl", numberedCalls(names...)), "--data", folderWithKey(t), "--listen", addr).ends(exitFailed)
-	o.says("150 calls: 0 accepted, 150 rejected").complains("line 20 (bad)", "and 130 more lines were rejected")
+	o.says("150 calls: 0 accepted, 150 rejected").complains("line 20 (bad)", "and 130 lines more rejected")
 	if strings.Contains(o.err, "line 21 ") {
 		t.Error("more than the first 20 are shown")
 	}
@@ -254,7 +255,7 @@ func TestImportTriesAgain(t *testing.T) {
 	}}
 	addr := fakeNode(t, in.serve)
 	o := tallyhook(t, "calls", "import", callsFile(t, "calls.ndjson", numberedCalls("a")), "--data", folderWithKey(t), "--listen", addr).ends(0)
-	o.says("1 calls: 1 accepted, 0 rejected").complains("429 Too Many Requests: Slow down.; trying again in 1s", "broke off")
+	o.says("1 call: 1 accepted, 0 rejected").complains("429 Too Many Requests: Slow down.; trying again in 1s", "broke off")
 	if len(in.batches) != 1 {
 		t.Errorf("%d batches got through", len(in.batches))
 	}
@@ -329,4 +330,33 @@ func TestImportIsBounded(t *testing.T) {
 			t.Errorf("a request of %d bytes", n)
 		}
 	}
+}
+
+// Whatever a file holds, reading it ends, and what is sent is JSON on one line.
+func FuzzCSVCalls(f *testing.F) {
+	f.Add([]byte("call_id,caller,duration,network_ids.x\nc1,+1305,90,R\n"))
+	f.Add([]byte("\xef\xbb\xbfCALL_ID,campaign\r\n\"c\n1\",\"x\"\"y\"\r\n"))
+	f.Add([]byte("call_id\n\"\n"))
+	f.Add([]byte("call_id,qualified\n\xff,1\nx,\x00\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		r, err := newCSVCalls(bytes.NewReader(text))
+		if err != nil {
+			return
+		}
+		before := 0
+		for {
+			line, call, err := r.next()
+			var bad *lineFault
+			if errors.As(err, &bad) {
+				continue
+			}
+			if err != nil {
+				return
+			}
+			if line <= before || !json.Valid(call) || bytes.ContainsAny(call, "\r\n") {
+				t.Fatalf("line %d after %d: %q", line, before, call)
+			}
+			before = line
+		}
+	})
 }

@@ -124,14 +124,18 @@ func (j journalVerifyCmd) Run(a *app) error {
 	}
 	if err != nil {
 		if r.Records > 0 {
-			fmt.Fprintf(a.errOut, "%s records are whole before that, the last one is %d\n", count(int64(r.Records)), r.Last)
+			fmt.Fprintf(a.errOut, "whole before that: %s, the last one is %d\n", plural(int64(r.Records), "record"), r.Last)
 		}
 		return err
 	}
-	fmt.Fprintf(a.out, "The journal of stream %d is whole: %s records (%d to %d) in %d segments, %.1f MiB read.\n",
-		r.Stream, count(int64(r.Records)), r.First, r.Last, r.Segments, float64(r.Bytes)/(1<<20))
+	between := ""
+	if r.Records > 0 {
+		between = fmt.Sprintf(" (%d to %d)", r.First, r.Last)
+	}
+	fmt.Fprintf(a.out, "The journal of stream %d is whole: %s%s in %s, %.1f MiB read.\n",
+		r.Stream, plural(int64(r.Records), "record"), between, plural(int64(r.Segments), "segment"), float64(r.Bytes)/(1<<20))
 	if r.Loose > 0 {
-		fmt.Fprintf(a.out, "Behind the last record lie %s bytes that were never acknowledged; the next start cuts them off.\n", count(r.Loose))
+		fmt.Fprintf(a.out, "Behind the last record lies what was never acknowledged, %s; the next start cuts it off.\n", plural(r.Loose, "byte"))
 	}
 	return nil
 }

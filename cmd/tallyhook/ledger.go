@@ -136,7 +136,7 @@ func (a *app) printFindings(f *sink.Findings) error {
 		return err
 	}
 	if f.First() == nil {
-		fmt.Fprintf(a.out, "The books hold: %d checks, %s rows.\n", len(f.Checks), count(checked))
+		fmt.Fprintf(a.out, "The books hold: %d checks, %s.\n", len(f.Checks), plural(checked, "row"))
 	}
 	return nil
 }

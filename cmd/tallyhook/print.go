@@ -222,6 +222,14 @@ func count(n int64) string {
 	return s
 }
 
+// plural writes a number of things.
+func plural(n int64, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return count(n) + " " + thing + "s"
+}
+
 // quoteArg writes s as one word for a shell.
 func quoteArg(s string) string {
 	if s != "" && !strings.ContainsFunc(s, func(r rune) bool {

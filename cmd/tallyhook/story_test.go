@@ -37,6 +37,7 @@ func TestMain(m *testing.M) {
 func TestStories(t *testing.T) {
 	testscript.Run(t, testscript.Params{Dir: "testdata/story", RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {
+			e.Values[runningKey{}] = new(running)
 			e.Setenv("DATA", filepath.Join(e.WorkDir, "data"))
 			e.Setenv("NOW", time.Now().UTC().Format(time.RFC3339))
 			e.Setenv("AGO2M", time.Now().UTC().Add(-2*time.Minute).Format(time.RFC3339))
@@ -49,9 +50,12 @@ func TestStories(t *testing.T) {
 		}})
 }
 
+// running is a story's node; cmd is nil while none runs.
 type running struct{ cmd *exec.Cmd }
 
-var nodes = map[string]*running{} // by story; stories run one after the other
+type runningKey struct{}
+
+func nodeOf(ts *testscript.TestScript) *running { return ts.Value(runningKey{}).(*running) }
 
 func startNode(ts *testscript.TestScript, neg bool, args []string) {
 	file := filepath.Join(ts.Getenv("WORK"), "addresses.json")
@@ -65,10 +69,10 @@ func startNode(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	cmd.Stdout, cmd.Stderr = log, log
 	ts.Check(cmd.Start())
-	r := &running{cmd}
-	nodes[ts.Name()] = r
+	r := nodeOf(ts)
+	r.cmd = cmd
 	ts.Defer(func() {
-		if nodes[ts.Name()] == r {
+		if r.cmd == cmd {
 			cmd.Process.Kill()
 			cmd.Wait()
 		}
@@ -104,17 +108,18 @@ func key(ts *testscript.TestScript) []string {
 }
 
 func stopNode(ts *testscript.TestScript, neg bool, args []string) {
-	r := nodes[ts.Name()]
-	if r == nil {
+	r := nodeOf(ts)
+	cmd := r.cmd
+	if cmd == nil {
 		ts.Fatalf("no node runs")
 	}
-	delete(nodes, ts.Name())
+	r.cmd = nil
 	signal := os.Signal(syscall.SIGTERM)
 	if len(args) > 0 {
 		signal = os.Kill
 	}
-	ts.Check(r.cmd.Process.Signal(signal))
-	if err := r.cmd.Wait(); err != nil && len(args) == 0 {
+	ts.Check(cmd.Process.Signal(signal))
+	if err := cmd.Wait(); err != nil && len(args) == 0 {
 		text, _ := os.ReadFile(filepath.Join(ts.Getenv("WORK"), "node.log"))
 		ts.Fatalf("the node stopped with %v:\n%s", err, text)
 	}

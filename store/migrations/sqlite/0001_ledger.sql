@@ -123,17 +123,18 @@ CREATE TRIGGER transfer_no_update BEFORE UPDATE ON transfer BEGIN SELECT RAISE(A
 CREATE TRIGGER transfer_no_delete BEFORE DELETE ON transfer BEGIN SELECT RAISE(ABORT, 'transfers are never deleted'); END;
 -- +goose StatementEnd
 
--- Strong identities, kept for ever; weak ones until expires_at (0 is never).
--- A row whose event ended in a status that releases its identity is deleted.
--- seq 0 is a tombstone: a reversal came before what it takes back.
+-- Strong identities, kept for ever. A row whose event ended in a status that
+-- releases its identity is deleted. seq 0 is a tombstone: a reversal came
+-- before what it takes back. Weak identities stand in the verdict log itself
+-- (verdict.weak) and are looked up in a temporary table that the ledger keeps
+-- abreast of it (sink/weak_sqlite.go).
 CREATE TABLE identity (
-  key         BLOB    PRIMARY KEY,  -- 1 strong or 2 weak, then event.Digest
+  key         BLOB    PRIMARY KEY,  -- event.Digest
   stream      INTEGER NOT NULL,
   seq         INTEGER NOT NULL,
   n           INTEGER NOT NULL,
-  money       BLOB    NOT NULL,     -- event.Digest of the money fields; empty for weak ones, which cover them
+  money       BLOB    NOT NULL,     -- event.Digest of the money fields
   received_at INTEGER NOT NULL,
-  expires_at  INTEGER NOT NULL,
   call        INTEGER NOT NULL,     -- booked on, 0 is none
   reversed_by TEXT    NOT NULL      -- id of the reversal event, '' is none; set on the conversion's key, also beforehand
 ) STRICT, WITHOUT ROWID;
@@ -151,6 +152,8 @@ CREATE TABLE verdict (
   status      TEXT    NOT NULL,
   reason      TEXT    NOT NULL,
   detail      TEXT,               -- JSON (event.Detail)
+  weak        BLOB,               -- event.Digest that this revision holds or, unmatched, gives back
+  weak_until  INTEGER,            -- when it is forgotten
   source      TEXT    NOT NULL,
   received_at INTEGER NOT NULL,
   decided_at  INTEGER NOT NULL,
@@ -178,6 +181,7 @@ CREATE TABLE verdict (
   raw         BLOB
 ) STRICT;
 CREATE UNIQUE INDEX verdict_event ON verdict (stream, seq, n, revision);
+CREATE INDEX verdict_weak ON verdict (weak_until) WHERE weak IS NOT NULL;
 CREATE INDEX verdict_call ON verdict (call, change_seq) WHERE call IS NOT NULL;
 
 -- Events that wait for their call, and the names under which it may come.
@@ -186,7 +190,7 @@ CREATE TABLE parked (
   seq      INTEGER NOT NULL,
   n        INTEGER NOT NULL,
   deadline INTEGER NOT NULL,
-  identity BLOB    NOT NULL,  -- key in identity that the event holds
+  identity BLOB    NOT NULL,  -- that the event holds: 1 strong or 2 weak, then event.Digest
   PRIMARY KEY (stream, seq, n)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX parked_deadline ON parked (deadline);
