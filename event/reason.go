@@ -48,6 +48,7 @@ const (
 	MapperPanicked   Reason = "mapper_panicked"
 	Crashed          Reason = "crashed_twice" // the process died on it twice
 	SourceUnknown    Reason = "source_unknown"
+	ReportUnreadable Reason = "report_unreadable" // what was recorded of it cannot be read again
 )
 
 // Reasons of the ledger.

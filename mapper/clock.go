@@ -83,16 +83,23 @@ func readTime(text string, zone *time.Location) (micros int64, ok bool) {
 	if digits(s) {
 		switch len(s) {
 		case 10:
-			n, ok := number(s, 1e10)
-			return n * 1e6, ok
+			n, ok := number(s, timeMost/1e6)
+			return n * 1e6, ok && n*1e6 >= timeLeast
 		case 13:
-			n, ok := number(s, 1e13)
-			return n * 1e3, ok
+			n, ok := number(s, timeMost/1e3)
+			return n * 1e3, ok && n*1e3 >= timeLeast
 		}
 		return 0, false
 	}
 	return readDate(s, zone)
 }
+
+// Times that a postback may name: from the year 2000 until 2100. Others are
+// mistakes, and some could not be written as RFC 3339 again.
+const (
+	timeLeast = 946_684_800 * 1e6
+	timeMost  = 4_102_444_800 * 1e6
+)
 
 // readDate does by hand what time.Parse does: that one makes a Location for
 // each offset, and this is the hot path.
@@ -146,7 +153,8 @@ func readDate(s string, zone *time.Location) (micros int64, ok bool) {
 		return 0, false // 31 April
 	}
 	t := time.Date(year, time.Month(month), day, hour, minute, sec, 0, loc)
-	return (t.Unix()-int64(offset))*1e6 + fraction, true
+	micros = (t.Unix()-int64(offset))*1e6 + fraction
+	return micros, timeLeast <= micros && micros < timeMost
 }
 
 // readOffset reads Z, ±hh:mm, or nothing where a zone is known.

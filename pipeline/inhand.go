@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -14,12 +15,12 @@ import (
 // it writes down which records it takes in hand, and clears that afterwards;
 // the file outlives the process, though not the machine, which is enough.
 //
-//	slot of a lane   first u64 | count u32 | deaths u32     little endian, 16 bytes
+//	slot of a lane   first u64 | count u32 | deaths u32 | stream u32 | 0 u32     little endian, 24 bytes
 //
 // A process that starts and finds a slot in use died while parsing. The
 // records of that slot are then taken one by one, each under its own mark; one
-// that the process dies on again is not parsed a third time: its event fails
-// and is kept with its bytes.
+// that the process has died on twice while it was alone in hand is not parsed
+// again: its event fails and is kept with its bytes.
 type InHand struct {
 	file  *os.File
 	mu    sync.Mutex
@@ -30,11 +31,12 @@ type InHand struct {
 type span struct {
 	first  uint64
 	count  uint32
-	deaths uint32
+	deaths uint32 // while it was the only record in hand
+	stream uint32
 }
 
 const (
-	slotBytes = 16
+	slotBytes = 24
 	deathsMax = 2
 )
 
@@ -45,13 +47,19 @@ func OpenInHand(path string) (*InHand, error) {
 		return nil, fmt.Errorf("open marks of records in hand: %w", err)
 	}
 	h := &InHand{file: f}
+	if err := f.Truncate(LanesMax * slotBytes); err != nil {
+		return nil, errors.Join(fmt.Errorf("open marks of records in hand: %w", err), f.Close())
+	}
 	var slots [LanesMax * slotBytes]byte
 	if _, err := f.ReadAt(slots[:], 0); err != nil {
-		return h, nil // new, or cut short: nothing is known
+		return nil, errors.Join(fmt.Errorf("read marks of records in hand: %w", err), f.Close())
 	}
 	for lane := range LanesMax {
 		p := slots[lane*slotBytes:]
-		s := span{binary.LittleEndian.Uint64(p), binary.LittleEndian.Uint32(p[8:]), binary.LittleEndian.Uint32(p[12:]) + 1}
+		s := span{binary.LittleEndian.Uint64(p), binary.LittleEndian.Uint32(p[8:]), binary.LittleEndian.Uint32(p[12:]), binary.LittleEndian.Uint32(p[16:])}
+		if s.count == 1 {
+			s.deaths++
+		}
 		if s.count > 0 && s.count <= event.BatchRecordsMax {
 			h.spans = append(h.spans, s)
 		}
@@ -90,7 +98,7 @@ func (h *InHand) take(lane int, b *event.Batch) {
 	}
 	h.mu.Lock()
 	deaths := uint32(0)
-	h.spans = slices.DeleteFunc(h.spans, func(s span) bool { return s.first+uint64(s.count) <= b.First })
+	h.spans = slices.DeleteFunc(h.spans, func(s span) bool { return s.stream != b.Stream || s.first+uint64(s.count) <= b.First })
 	for _, s := range h.spans {
 		if s.first <= b.First && len(b.Records) == 1 {
 			deaths = max(deaths, s.deaths)
@@ -101,7 +109,7 @@ func (h *InHand) take(lane int, b *event.Batch) {
 		b.Records[0].Poison = true
 		return
 	}
-	h.write(lane, span{b.First, uint32(len(b.Records)), deaths})
+	h.write(lane, span{b.First, uint32(len(b.Records)), deaths, b.Stream})
 }
 
 // done clears the lane's mark.
@@ -118,5 +126,6 @@ func (h *InHand) write(lane int, s span) {
 	binary.LittleEndian.PutUint64(p[:], s.first)
 	binary.LittleEndian.PutUint32(p[8:], s.count)
 	binary.LittleEndian.PutUint32(p[12:], s.deaths)
+	binary.LittleEndian.PutUint32(p[16:], s.stream)
 	_, _ = h.file.WriteAt(p[:], int64(lane*slotBytes))
 }

@@ -52,19 +52,37 @@ func TestInHandFindsThePoisonRecord(t *testing.T) {
 		}
 		h.done(0)
 	}
-	h.take(0, begun(t, 8, 1)) // dies again
+	h.take(0, begun(t, 8, 1)) // dies, alone in hand
 
 	h = open(t, path)
 	b := begun(t, 8, 1)
+	h.take(0, b) // and again
+	if b.Records[0].Poison {
+		t.Fatal("a record is called poison after one death of its own")
+	}
+
+	h = open(t, path)
+	b = begun(t, 8, 1)
 	h.take(0, b)
 	if !b.Records[0].Poison {
-		t.Fatal("the record that ended the process twice is to be parsed a third time")
+		t.Fatal("the record that ended the process twice alone is to be parsed once more")
 	}
 	h.done(0)
 	h.take(0, begun(t, 9, 1))
 	h.done(0)
 	if h.limit() != 0 {
 		t.Fatal("the rest is still taken one by one")
+	}
+}
+
+// Marks of a journal that was wiped say nothing of the next one's records.
+func TestInHandKnowsItsStream(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "in-hand")
+	open(t, path).write(0, span{first: 100, count: 1, deaths: 1, stream: 7})
+	h, b := open(t, path), begun(t, 100, 1)
+	h.take(0, b)
+	if b.Records[0].Poison || h.Suspects() != 0 {
+		t.Fatalf("poison %v, %d suspects", b.Records[0].Poison, h.Suspects())
 	}
 }
 

@@ -16,18 +16,17 @@ func (w *work) upsert(e *event.Event) error {
 		row = &callRow{Call: event.Call{No: w.callNo, CallID: clone(e.Call.CallID)}, isNew: true}
 		w.add(row)
 	}
-	if !row.dirty {
-		row.was = callNames{keys: row.AppendKeys(nil), at: row.StartedAt}
-		if row.isNew {
-			row.was = callNames{}
-		}
+	if !row.dirty && !row.isNew {
+		row.was = row.names()
 	}
 	set := row.merge(&e.Call, rank)
 	if set != 0 || row.isNew {
 		w.callChange++
 		row.change, row.dirty = w.callChange, true
 		for _, k := range row.AppendKeys(w.keys[:0]) {
-			w.byKey[k] = append(w.byKey[k], row.No)
+			if nos := w.byKey[k]; len(nos) == 0 || nos[len(nos)-1] != row.No {
+				w.byKey[k] = append(nos, row.No)
+			}
 			w.recent = append(w.recent, recentCall{row.change, k, row.No})
 		}
 	}
@@ -41,8 +40,19 @@ func (w *work) upsert(e *event.Event) error {
 			return err
 		}
 	}
-	ids := append(e.Call.NetworkIDs[:0], row.NetworkIDs...)
-	e.Call = row.Call
-	e.Call.NetworkIDs = ids
+	w.told = append(w.told, toldCall{e, row})
 	return nil
+}
+
+// toldCall is an upsert whose event shall have the merged call, but only once
+// the transaction has committed: a retry must find what was told.
+type toldCall struct {
+	e   *event.Event
+	row *callRow
+}
+
+func (t toldCall) tell() {
+	ids := append(t.e.Call.NetworkIDs[:0], t.row.NetworkIDs...)
+	t.e.Call = t.row.Call
+	t.e.Call.NetworkIDs = ids
 }

@@ -30,15 +30,25 @@ func (w *work) overlay() {
 			return 1
 		})
 		l.recent = slices.Delete(l.recent, 0, from)
+		// The next batch may have asked the index earlier than this one did: it
+		// must not take recent for complete.
+		l.floor = max(l.floor, through)
 	}
 	if len(l.recent) > recentMax {
 		l.recent, l.floor = nil, w.callChange
 	}
 	w.indexed = through > 0 && through >= l.floor
+	if !w.indexed {
+		return // the store is asked anyway, and has them all
+	}
 	for _, r := range l.recent {
 		w.byKey[r.key] = append(w.byKey[r.key], r.no)
 	}
 }
+
+// hintsMax is how many calls the index gives of one caller. A caller with that
+// many may have more, and the store knows which lie around the start.
+const hintsMax = 64
 
 // match chooses the call of a claim. What the index gave is believed when it
 // leads to a call; a miss is confirmed in the store.
@@ -48,25 +58,38 @@ func (w *work) match(c *claim) (event.Decision, error) {
 	for _, k := range w.keys {
 		w.nums = append(w.nums, w.byKey[k]...)
 	}
-	if c.hinted {
+	if c.hinted && len(c.hints) < hintsMax {
 		w.nums = append(w.nums, c.hints...)
 		d, err := w.decide(c)
-		if err != nil || d.Pick >= 0 {
+		if err != nil || (d.Pick >= 0 && d.Strategy == firstStrategy(c.r)) {
 			return d, err
 		}
 	}
-	until := c.r.StartedAt
-	if until == 0 {
-		until = c.at
+	start := c.r.StartedAt
+	if start == 0 {
+		start = c.at
 	}
-	until += c.p.Window.Microseconds() + event.StartSkew.Microseconds()
 	for _, k := range w.keys {
 		var err error
-		if w.nums, err = w.tx.numbers(k, until, w.nums); err != nil {
+		if w.nums, err = w.tx.numbers(k, start, w.nums); err != nil {
 			return event.Decision{}, err
 		}
 	}
 	return w.decide(c)
+}
+
+// firstStrategy is the one by which a report asks first. What an index knows
+// by a later one is no answer while the store may know it by the first.
+func firstStrategy(r *event.Report) event.Strategy {
+	switch {
+	case r.RefID != "":
+		return event.ByRefID
+	case r.CallID != "":
+		return event.ByCallID
+	case r.NetworkCallID != "":
+		return event.ByNetworkCallID
+	}
+	return event.ByCaller
 }
 
 // decide loads the calls in w.nums and asks the match rules.

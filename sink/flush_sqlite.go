@@ -1,6 +1,7 @@
 package sink
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -32,7 +33,7 @@ const (
 	qDropKey      = `DELETE FROM call_key WHERE hash = ? AND at = ? AND no = ?`
 	qDropIdentity = `DELETE FROM identity WHERE key = ?`
 	qUnpark       = `DELETE FROM parked WHERE stream = ? AND seq = ? AND n = ?`
-	qUnparkKey    = `DELETE FROM parked_key WHERE hash = ? AND stream = ? AND seq = ? AND n = ?`
+	qUnparkKey    = `DELETE FROM parked_key WHERE stream = ? AND seq = ? AND n = ?`
 	qCallChange   = `INSERT INTO meta (key, value) VALUES ('call_change', ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value`
 	qBalances     = `INSERT INTO balance (account, debits, credits, last_posting)
 SELECT account, sum(d), sum(c), max(posting) FROM (
@@ -98,34 +99,28 @@ func (t *sqliteTx) flushCalls(w *work) error {
 // flushCallKeys writes the names that calls have gained and drops those lost.
 func (t *sqliteTx) flushCallKeys(dirty []*callRow) error {
 	type key struct {
-		hash event.CallKey
-		at   int64
-		no   int64
+		callName
+		no int64
 	}
 	var gained []key
 	for _, c := range dirty {
-		keys := c.AppendKeys(nil)
-		for _, k := range keys {
-			if c.StartedAt != c.was.at || !slices.Contains(c.was.keys, k) {
-				gained = append(gained, key{k, c.StartedAt, c.No})
+		names := c.names()
+		for _, n := range names {
+			if !slices.Contains(c.was, n) {
+				gained = append(gained, key{n, c.No})
 			}
 		}
-		for _, k := range c.was.keys {
-			if c.StartedAt != c.was.at || !slices.Contains(keys, k) {
-				if err := t.exec(qDropKey, int64(k), c.was.at, c.No); err != nil {
+		for _, n := range c.was {
+			if !slices.Contains(names, n) {
+				if err := t.exec(qDropKey, int64(n.key), n.at, c.No); err != nil {
 					return err
 				}
 			}
 		}
 	}
-	slices.SortFunc(gained, func(a, b key) int {
-		if int64(a.hash) < int64(b.hash) {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(gained, func(a, b key) int { return cmp.Compare(int64(a.key), int64(b.key)) })
 	return insertCallKey.run(t, len(gained), func(dst []any, i int) []any {
-		return append(dst, int64(gained[i].hash), gained[i].at, gained[i].no)
+		return append(dst, int64(gained[i].key), gained[i].at, gained[i].no)
 	})
 }
 
@@ -241,12 +236,8 @@ func (t *sqliteTx) flushParked(w *work) error {
 		}
 	}
 	for _, u := range w.unpark {
-		id := []any{int64(u.id.Stream), int64(u.id.Seq), int64(u.id.N)}
-		if err := t.exec(qUnpark, id...); err != nil {
-			return err
-		}
-		for _, k := range u.keys {
-			if err := t.exec(qUnparkKey, append([]any{int64(k)}, id...)...); err != nil {
+		for _, q := range []string{qUnpark, qUnparkKey} {
+			if err := t.exec(q, int64(u.Stream), int64(u.Seq), int64(u.N)); err != nil {
 				return err
 			}
 		}

@@ -48,6 +48,7 @@ type Ledger struct {
 	accounts map[account]int64 // committed ones; an account never changes
 	recent   []recentCall      // upserts that the index may not have yet, by rising change
 	floor    int64             // recent is complete above this change number
+	calls    int64             // change number of the newest upsert that this ledger knows of
 	slice    byte              // of the weak identities, to be cleared of forgotten ones next
 	swept    int64             // when the last one was, in stream time
 }
@@ -60,8 +61,10 @@ func OpenLedger(ctx context.Context, db *sql.DB, decide event.Decide, policy fun
 		return nil, fmt.Errorf("open ledger: %w", err)
 	}
 	return &Ledger{Decide: decide, Policy: policy, Now: now, db: &sqliteBooks{db: db}, raw: raw,
-		rules: map[int64]*rule{}, accounts: map[account]int64{}}, nil
+		rules: map[int64]*rule{}, accounts: map[account]int64{}, calls: unknownCalls}, nil
 }
+
+const unknownCalls = -1
 
 // Close releases the prepared statements; the handle stays the store's.
 func (l *Ledger) Close() error { return l.db.close() }
@@ -93,7 +96,13 @@ func (l *Ledger) Post(ctx context.Context, b *event.Batch) (Result, error) {
 		return Result{}, err
 	}
 	if err := tx.commit(); err != nil {
+		// Nobody knows whether it happened: what the index is told next is not all.
+		l.floor, l.calls = max(l.floor, w.callChange), unknownCalls
 		return Result{}, err
+	}
+	l.calls = w.callChange
+	for _, t := range w.told {
+		t.tell()
 	}
 	for a, id := range w.newAccounts {
 		l.accounts[a] = id
@@ -118,6 +127,9 @@ func (l *Ledger) walk(tx *sqliteTx, b *event.Batch) (*work, error) {
 	}
 	if err = w.recorded(b.Events[:len(b.Events)-len(fresh)]); err != nil {
 		return nil, err
+	}
+	if l.calls != unknownCalls && l.calls != w.callChange {
+		return nil, fmt.Errorf("%w: another node has told this store of calls; one node at a time may use a SQLite store", ErrFenced)
 	}
 	w.overlay()
 	if err := w.load(fresh); err != nil {

@@ -107,7 +107,8 @@ const (
   coalesce(s.rule,0), coalesce(s.buyer_account,0), coalesce(s.publisher_account,0), coalesce(s.priced_by,0),
   coalesce(s.rank_at,0), coalesce(s.rank_stream,0), coalesce(s.rank_seq,0), coalesce(s.rank_n,0), coalesce(s.last_posting,0)
 FROM call c LEFT JOIN call_state s ON s.no = c.no WHERE `
-	qNumbers    = `SELECT no FROM call_key WHERE hash = ? AND at <= ? ORDER BY at DESC LIMIT 64`
+	qNumbers = `SELECT no FROM (SELECT no FROM call_key WHERE hash = ?1 AND at <= ?2 ORDER BY at DESC LIMIT 256)
+UNION ALL SELECT no FROM (SELECT no FROM call_key WHERE hash = ?1 AND at > ?2 ORDER BY at LIMIT 256)`
 	qIdentities = `SELECT key, stream, seq, n, money, received_at, call, reversed_by FROM identity WHERE key IN `
 	qAccount    = `SELECT id FROM account WHERE kind = ? AND owner = ? AND currency = ?`
 	qNewAccount = `INSERT INTO account (kind, owner, currency) VALUES (?, ?, ?) RETURNING id`
@@ -117,7 +118,7 @@ FROM call c LEFT JOIN call_state s ON s.no = c.no WHERE `
   v.mapper, v.peer, v.us_queue, v.us_map, v.us_match, v.report
 FROM parked p JOIN verdict v ON v.stream = p.stream AND v.seq = p.seq AND v.n = p.n AND v.revision =
   (SELECT max(revision) FROM verdict w WHERE w.stream = p.stream AND w.seq = p.seq AND w.n = p.n) `
-	qWaitingFor   = qWaiting + `WHERE (p.stream, p.seq, p.n) IN (SELECT stream, seq, n FROM parked_key WHERE hash = ? LIMIT 256)`
+	qWaitingFor   = qWaiting + `WHERE (p.stream, p.seq, p.n) IN (SELECT stream, seq, n FROM parked_key WHERE hash = ?)`
 	qWaitingUntil = qWaiting + `WHERE p.deadline <= ? ORDER BY p.deadline, p.stream, p.seq, p.n LIMIT ?`
 	qRecorded     = `SELECT n, revision, change_seq, status, reason, coalesce(detail,''), strategy, candidates, coalesce(call,0), coalesce(call_id,''),
   coalesce(currency,''), coalesce(value,0), delta, share_delta FROM verdict WHERE stream = ? AND seq = ? ORDER BY n, revision`
@@ -247,14 +248,15 @@ func parseNetworks(text string) (ids []event.Pair, err error) {
 	return ids, nil
 }
 
-// numbers appends the newest calls that have the name k and started by until.
-func (t *sqliteTx) numbers(k event.CallKey, until int64, dst []int64) ([]int64, error) {
+// numbers appends the calls that have the name k: of a caller with many, those
+// that started nearest to start on either side.
+func (t *sqliteTx) numbers(k event.CallKey, start int64, dst []int64) ([]int64, error) {
 	err := t.rows(qNumbers, func(r *sql.Rows) error {
 		var no int64
 		err := r.Scan(&no)
 		dst = append(dst, no)
 		return err
-	}, int64(k), until)
+	}, int64(k), start)
 	return dst, err
 }
 

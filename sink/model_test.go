@@ -160,8 +160,11 @@ func (m *model) settle(e *modelEvent) string {
 		m.parked = append(m.parked, e)
 		return "parked"
 	}
-	id.call = e.ref
-	return m.assign(e, e.ref)
+	verdict := m.assign(e, e.ref)
+	if verdict != "stale" {
+		id.call = e.ref
+	}
+	return verdict
 }
 
 func (m *model) assign(e *modelEvent, call string) string {

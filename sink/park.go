@@ -10,9 +10,9 @@ import (
 // revision starts from.
 type waiting struct {
 	claim
-	v       verdictRow
-	e       *event.Event // set while its own batch is being posted
-	settled bool
+	v      verdictRow
+	e      *event.Event // set while its own batch is being posted
+	broken event.Reason // why it cannot be decided again: it ends at its deadline
 }
 
 // parkClaim makes a claim wait for its call until its deadline.
@@ -28,27 +28,28 @@ func (w *work) waitHere(c *claim, v verdictRow, e *event.Event) {
 	}
 }
 
-// settleWaiting decides again the parked events that share a name with row, in
-// the order of their rank.
+// settleWaiting decides again the parked events that share a name with row and
+// that row alone now fits: no other call has changed since they were parked.
+// They go in the order of their rank.
 func (w *work) settleWaiting(row *callRow) error {
 	if !w.parked && len(w.parkedNow) == 0 {
 		return nil
 	}
-	keys := row.AppendKeys(nil)
 	var list []*waiting
-	for _, k := range keys {
-		for _, p := range w.parkedNow[k] {
-			if !p.settled && !slices.Contains(list, p) {
+	for _, k := range row.AppendKeys(nil) {
+		here := w.parkedNow[k]
+		if w.parked {
+			stored, err := w.tx.waitingFor(k, w)
+			if err != nil {
+				return err
+			}
+			here = slices.Concat(here, stored)
+		}
+		for _, p := range here {
+			if w.fits(p, row) && !slices.ContainsFunc(list, func(q *waiting) bool { return q.id == p.id }) {
 				list = append(list, p)
 			}
 		}
-	}
-	if w.parked {
-		stored, err := w.tx.waitingFor(keys, w)
-		if err != nil {
-			return err
-		}
-		list = append(list, stored...)
 	}
 	slices.SortFunc(list, func(a, b *waiting) int {
 		if a.rank().Less(b.rank()) {
@@ -64,6 +65,15 @@ func (w *work) settleWaiting(row *callRow) error {
 	return nil
 }
 
+// fits reports whether a parked event may be settled by row.
+func (w *work) fits(p *waiting, row *callRow) bool {
+	if w.done[p.id] || p.broken != event.NoReason {
+		return false
+	}
+	one := [1]event.Candidate{{Call: &row.Call, Valued: row.hasState, PricedBy: row.state.pricedBy}}
+	return w.l.Decide(p.r, p.p, p.at, one[:]).Pick == 0
+}
+
 // settleAgain decides a parked event once more. last says that its window has
 // closed: then it ends, matched or not.
 func (w *work) settleAgain(p *waiting, last bool) error {
@@ -71,9 +81,12 @@ func (w *work) settleAgain(p *waiting, last bool) error {
 	if held := w.ids[p.key]; held != nil {
 		p.money = held.money
 	}
-	o, err := w.settle(&p.claim)
-	if err != nil {
-		return err
+	o := outcome{status: event.Failed, reason: p.broken}
+	if p.broken == event.NoReason {
+		var err error
+		if o, err = w.settle(&p.claim); err != nil {
+			return err
+		}
 	}
 	if o.status == event.Parked {
 		if !last {
@@ -81,9 +94,8 @@ func (w *work) settleAgain(p *waiting, last bool) error {
 		}
 		o.status, o.holds = event.Unmatched, false
 	}
-	p.settled = true
 	w.settled++
-	w.unpark = append(w.unpark, parkedRow{id: p.id, keys: p.r.AppendKeys(nil)})
+	w.unpark = append(w.unpark, p.id)
 	w.done[p.id] = true
 	p.v.v = event.Verdict{Event: p.id, Revision: p.v.v.Revision + 1}
 	p.v.call, p.v.hasValue, p.v.raw = nil, false, nil
@@ -101,7 +113,7 @@ func (w *work) settleAgain(p *waiting, last bool) error {
 
 // expiredMax is how many parked events end with one batch; the rest follow
 // with the next.
-const expiredMax = 1000
+const expiredMax = 5000
 
 // expire ends the parked events whose window has closed by the watermark.
 func (w *work) expire() error {

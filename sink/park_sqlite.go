@@ -7,22 +7,22 @@ import (
 	"github.com/tallyhook/tallyhook/event"
 )
 
-// waitingFor gives the stored parked events that wait for one of keys.
-func (t *sqliteTx) waitingFor(keys []event.CallKey, w *work) (list []*waiting, err error) {
-	seen := map[event.ID]bool{}
-	for _, k := range keys {
-		err = t.rows(qWaitingFor, func(r *sql.Rows) error {
-			p, err := w.scanWaiting(r)
-			if err == nil && !w.done[p.id] && !seen[p.id] {
-				seen[p.id] = true
-				list = append(list, p)
-			}
-			return err
-		}, int64(k))
-		if err != nil {
-			return nil, err
-		}
+// waitingFor gives the stored parked events that wait for the name k. They are
+// read once per transaction: a caller's calls often come in a row.
+func (t *sqliteTx) waitingFor(k event.CallKey, w *work) (list []*waiting, err error) {
+	list, known := w.waits[k]
+	if known {
+		return list, nil
 	}
+	err = t.rows(qWaitingFor, func(r *sql.Rows) error {
+		p, err := w.scanWaiting(r)
+		list = append(list, p)
+		return err
+	}, int64(k))
+	if err != nil {
+		return nil, err
+	}
+	w.waits[k] = list
 	return list, w.loadHeld(list)
 }
 
@@ -66,12 +66,12 @@ func (w *work) scanWaiting(r *sql.Rows) (*waiting, error) {
 	p.key, p.at = idKey(key), v.receivedAt
 	p.weak = p.key[0] == classWeak
 	if p.r, err = event.ParseReportJSON(report); err != nil {
-		return nil, fmt.Errorf("parked event %s: %w", p.id, err)
+		p.r, p.broken = new(event.Report), event.ReportUnreadable
+	} else if p.p = w.l.Policy(v.source); p.p == nil {
+		p.broken = event.SourceUnknown
 	}
-	if p.p = w.l.Policy(v.source); p.p == nil {
-		p.p = &event.Policy{Source: v.source, Currency: event.DefaultCurrency, Window: event.DefaultWindow,
-			DurationTolerance: event.DefaultDurationTolerance, DedupeWindow: event.DefaultDedupeWindow,
-			ParkFor: event.DefaultParkFor, AmountMax: event.DefaultAmountMax}
+	if p.p == nil {
+		p.p = &event.Policy{Source: v.source}
 	}
 	v.kind, v.report = p.r.Kind, report
 	v.duration, v.hasPayout, v.payout, v.currency = p.r.Duration, p.r.HasPayout, p.r.Payout.Amount, p.r.Payout.Currency
@@ -83,6 +83,15 @@ func (w *work) scanWaiting(r *sql.Rows) (*waiting, error) {
 func (w *work) recorded(events []event.Event) error {
 	for i := range events {
 		e := &events[i]
+		if e.IsCall {
+			if err := w.tx.loadCallsByID([]string{e.Call.CallID}, w); err != nil {
+				return err
+			}
+			if row := w.byID[e.Call.CallID]; row != nil {
+				w.told = append(w.told, toldCall{e, row})
+			}
+			continue
+		}
 		err := w.tx.rows(qRecorded, func(r *sql.Rows) error {
 			var v event.Verdict
 			var status, strategy, detail string

@@ -1,6 +1,8 @@
 package sink
 
 import (
+	"fmt"
+
 	"github.com/tallyhook/tallyhook/event"
 )
 
@@ -129,6 +131,9 @@ func (w *work) reversal(c *claim) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
+	if row == nil {
+		return outcome{}, fmt.Errorf("identity of event %s names call %d, which is not in the store; verify the ledger", conversion.id, conversion.call)
+	}
 	o := outcome{call: row, strategy: event.ByReversal, fits: 1, holds: true}
 	w.assign(c, &o)
 	return o, nil
@@ -219,6 +224,7 @@ func (w *work) apply(c *claim, o *outcome, v *verdictRow) error {
 		if err := w.book(c, o, &v.v); err != nil {
 			return err
 		}
+		o.assigns = v.v.Status != event.Held
 	}
 	if o.call != nil {
 		v.call = o.call
@@ -248,7 +254,7 @@ func (w *work) hold(c *claim, o *outcome) {
 		w.ids[c.key] = id
 	}
 	id.id, id.money, id.receivedAt, id.dirty, id.gone = c.id, c.money, c.at, true, false
-	if o.call != nil {
+	if o.assigns { // what is held or stale has nothing that a reversal could take back
 		id.call = o.call.No
 	}
 	if c.reverses == (idKey{}) {

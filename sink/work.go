@@ -33,11 +33,13 @@ type work struct {
 	postings  []postingRow
 	transfers []transferRow
 	park      []parkedRow // to insert
-	unpark    []parkedRow // to delete
+	unpark    []event.ID  // to delete
 	parkedNow map[event.CallKey][]*waiting
 	text      []byte            // arena of reports, raws and details in verdicts
 	done      map[event.ID]bool // parked events decided by this batch
 	settled   int
+	told      []toldCall
+	waits     map[event.CallKey][]*waiting // parked in the store, once asked for
 	recent    []recentCall
 
 	cands []event.Candidate // scratch of match
@@ -50,7 +52,7 @@ func newWork(l *Ledger, tx *sqliteTx, b *event.Batch) *work {
 		calls: make(map[int64]*callRow, len(b.Events)), byID: map[string]*callRow{},
 		byKey: map[event.CallKey][]int64{}, ids: make(map[idKey]*identity, len(b.Events)),
 		assigned: map[assignment]int64{}, newAccounts: map[account]int64{},
-		parkedNow: map[event.CallKey][]*waiting{}, done: map[event.ID]bool{},
+		parkedNow: map[event.CallKey][]*waiting{}, done: map[event.ID]bool{}, waits: map[event.CallKey][]*waiting{},
 		verdicts: make([]verdictRow, 0, len(b.Events)),
 		text:     make([]byte, 0, 512*len(b.Events))}
 }
@@ -60,7 +62,7 @@ type callRow struct {
 	event.Call
 	ranks  []fieldsRank
 	change int64
-	was    callNames // the names before this batch, for call_key
+	was    []callName // the names before this batch, for call_key
 
 	state    callState
 	hasState bool
@@ -68,10 +70,23 @@ type callRow struct {
 	isNew, dirty, stateDirty bool
 }
 
-// callNames are the keys of a call as call_key has them.
-type callNames struct {
-	keys []event.CallKey
-	at   int64
+// callName is one name of a call as call_key has it: at is the call's start
+// for its caller, who may have many calls, and 0 for ids.
+type callName struct {
+	key event.CallKey
+	at  int64
+}
+
+func (c *callRow) names() []callName {
+	keys := c.AppendKeys(nil)
+	list := make([]callName, len(keys))
+	for i, k := range keys {
+		list[i].key = k
+	}
+	if c.Caller != "" {
+		list[len(list)-1].at = c.StartedAt
+	}
+	return list
 }
 
 // callState is what is booked, and by whom.

@@ -22,6 +22,7 @@ const (
 	FieldBytesMax = 128
 	ParkForMax    = 31 * 24 * time.Hour
 	PerMinuteMax  = 60_000_000
+	AmountMaxMost = 100_000_000 * event.Unit // far from what a balance can hold in sum
 )
 
 var (
@@ -190,6 +191,9 @@ func compileMoney(src *Source) error {
 		v, err := event.ParseAmount(s.AmountMax)
 		if err != nil || v <= 0 {
 			return fmt.Errorf("amount_max %q: want a positive decimal such as 10000.00", s.AmountMax)
+		}
+		if v > AmountMaxMost {
+			return fmt.Errorf("amount_max %q: at most %s", s.AmountMax, AmountMaxMost)
 		}
 		p.AmountMax = v
 	}

@@ -201,6 +201,7 @@ CREATE TABLE parked_key (
   n      INTEGER NOT NULL,
   PRIMARY KEY (hash, stream, seq, n)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX parked_key_event ON parked_key (stream, seq, n);
 
 -- Payout rules: what a publisher is paid of a call's value in a campaign.
 -- A changed rule is a new row; the current one has the greatest id.
