@@ -26,7 +26,7 @@ import (
 //	tallyhook_journal_lag_records, _lag_seconds            on disk without a verdict; age of the oldest
 //	tallyhook_journal_full, _failed                        1 while intake answers 503 for it
 //	tallyhook_pipeline_paused, _retrying                   1 while nothing is posted, while a step is tried again
-//	tallyhook_index_calls, _complete                       calls in the index; 1 when it holds the whole window
+//	tallyhook_index_names, _complete                       names of calls in the index; 1 when it holds the whole window
 //	tallyhook_parked_events                                waiting for their call
 //	tallyhook_sources                                      live ones in force
 //	tallyhook_start_time_seconds                           of the node, since the Unix epoch
@@ -94,7 +94,7 @@ var perNode = []struct {
 	{desc("journal_failed", "1 when the journal has failed for good."), func(s *NodeStatus) float64 { return truthValue(s.Journal.Failed) }},
 	{desc("pipeline_paused", "1 while the pipeline posts nothing."), func(s *NodeStatus) float64 { return truthValue(s.Pipeline.Paused) }},
 	{desc("pipeline_retrying", "1 while a step is tried again."), func(s *NodeStatus) float64 { return truthValue(s.Pipeline.Retrying != "") }},
-	{desc("index_calls", "Calls in the index."), func(s *NodeStatus) float64 { return float64(s.Index.Calls) }},
+	{desc("index_names", "Names of calls in the index."), func(s *NodeStatus) float64 { return float64(s.Index.Names) }},
 	{desc("index_complete", "1 when the index holds every call within the window."), func(s *NodeStatus) float64 { return truthValue(s.Index.Complete) }},
 	{desc("parked_events", "Events that wait for their call."), func(s *NodeStatus) float64 { return float64(s.Parked) }},
 	{desc("sources", "Live sources in force."), func(s *NodeStatus) float64 { return float64(s.Sources) }},

@@ -69,7 +69,7 @@ func TestMetrics(t *testing.T) {
 		`tallyhook_journal_full 1`,
 		`tallyhook_journal_failed 0`,
 		`tallyhook_pipeline_retrying 1`,
-		`tallyhook_index_calls 7`,
+		`tallyhook_index_names 7`,
 		`tallyhook_parked_events 1`,
 		`tallyhook_sources 2`,
 		`tallyhook_admin_requests_total{code="201",route="POST /api/v1/sources"} 1`,

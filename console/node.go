@@ -58,7 +58,7 @@ type PipelineStatus struct {
 
 // IndexStatus is how the index of recent calls stands.
 type IndexStatus struct {
-	Calls    int64 `json:"calls"`
+	Names    int64 `json:"names"`    // a call has up to four
 	Complete bool  `json:"complete"` // it holds every call within the window
 }
 

@@ -166,7 +166,7 @@ func TestPatchSource(t *testing.T) {
 	f(`{"id":"x","reply":"accepted"}`, `{"reply":{"classes":{"accepted":{"body":"OK"}}}}`, `{"reply":{"mode":"accepted","classes":{"accepted":{"body":"OK"}}}}`)
 	f(`{"id":"x","reply":{"mode":"accepted","classes":{"ok":{"body":"1"}}}}`, `{"reply":"verdict"}`, `{"reply":"verdict"}`)
 	f(`{"id":"x"}`, `{"PAUSED":true}`, `{"paused":true}`)
-	f(`{"id":"x"}`, `{"amount_max":"12345678901.123456"}`, `{"amount_max":"12345678901.123456"}`)
+	f(`{"id":"x"}`, `{"amount_max":"12345678.123456"}`, `{"amount_max":"12345678.123456"}`)
 }
 
 func TestPatchRefused(t *testing.T) {

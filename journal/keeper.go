@@ -25,6 +25,7 @@ type keeper struct {
 	// the goroutine's own
 	ballast int64 // bytes of the ballast file, 0 for none
 	warned  bool  // that the journal fills up
+	late    bool  // has said that the clock is behind
 	lacking bool  // space for the next segment
 	stuck   bool  // on a segment that cannot be removed
 }
@@ -277,4 +278,21 @@ func (j *Journal) warn() {
 		j.cfg.Log.Warn("journal: over 70 % of its size", "bytes", used, "bytes_max", j.cfg.BytesMax, "backlog_records", s.Backlog)
 	}
 	j.keeper.warned = over
+	j.warnOfClock()
+}
+
+// clockBehindMax is how far the clock may lie behind the newest record before
+// the journal says so: until it has caught up, every record has the same time,
+// and what waits or is remembered by time stands still.
+const clockBehindMax = 5 * time.Minute
+
+func (j *Journal) warnOfClock() {
+	_, at := j.Last()
+	behind := time.UnixMicro(at).Sub(j.cfg.Now())
+	if late := behind > clockBehindMax; late != j.keeper.late {
+		j.keeper.late = late
+		if late {
+			j.cfg.Log.Warn("journal: the clock is behind the newest record; windows stand still until it has caught up. Set the clock right, or move the journal folder away once it is booked", "behind", behind.Round(time.Second))
+		}
+	}
 }

@@ -76,7 +76,7 @@ func (n *node) Status() console.NodeStatus {
 			SyncSeconds: console.Histogram{Count: j.SyncSeconds.Count, Sum: j.SyncSeconds.Sum, Buckets: j.SyncSeconds.Cumulative()}},
 		Pipeline: console.PipelineStatus{CommittedSeq: max(committed, 1) - 1, LagRecords: n.backlog(), LagSeconds: n.pipeline.Lag().Seconds(),
 			Paused: n.cfg.PausePipeline, Retrying: n.pipeline.Stuck()},
-		Index:   console.IndexStatus{Calls: int64(names), Complete: n.index.Complete()},
+		Index:   console.IndexStatus{Names: int64(names), Complete: n.index.Complete()},
 		Sources: n.live.Load().Live(),
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
