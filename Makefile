@@ -23,9 +23,8 @@ test: check race ## all tests: formatting, vet, staticcheck, every suite with th
 	go test $(PACKAGES)
 
 race: ## every suite with the race detector, where a C compiler is at hand
-	@if command -v gcc >/dev/null || command -v clang >/dev/null; then \
-	  CGO_ENABLED=1 go test -race -short $(PACKAGES); \
-	elif [ "$$CI" = true ]; then echo "make race: no C compiler, which the race detector needs" >&2; exit 1; \
+	@if scripts/compiler; then CGO_ENABLED=1 go test -race -short $(PACKAGES); \
+	elif [ "$$CI" = true ]; then echo "make race: the race detector needs a C compiler" >&2; exit 1; \
 	else echo "make race: SKIPPED, the race detector needs a C compiler" >&2; fi
 
 check: ## gofmt, vet, staticcheck, import directions, go.mod tidy
