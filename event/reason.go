@@ -104,6 +104,12 @@ func ParseDetail(p []byte) (d Detail, err error) {
 // Sentence says to a person why an event ended as it did and what to do about it.
 func Sentence(s Status, why Reason, d Detail) string {
 	text, known := sentences[why]
+	switch {
+	case why == SeveralCandidates && d.Field != "":
+		text = severalOfOneID
+	case why == TestPostback && d.Value == "":
+		text = testOfNothing
+	}
 	if !known {
 		return strings.ReplaceAll(string(why), "_", " ")
 	}

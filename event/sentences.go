@@ -1,5 +1,11 @@
 package event
 
+// Sentences for what Detail alone tells apart.
+const (
+	severalOfOneID = "Matched {call}; {others} more calls carry the same {field}. Give every call a {field} of its own to make it certain."
+	testOfNothing  = "A test: it would have been {would}, and nothing was booked."
+)
+
 // sentences holds, for each reason, what a person should read. Braces stand
 // for parts of Detail.
 var sentences = map[Reason]string{
@@ -37,12 +43,12 @@ var sentences = map[Reason]string{
 	ReportUnreadable: "What was recorded of this postback while it waited cannot be read again; its bytes are kept.",
 	SourceUnknown:    "The source of this postback is not known to this store.",
 
-	SameEvent:          "The same postback was received before, as {of}.",
+	SameEvent:          "The same postback was received before, as {of}. A source without an identity remembers postbacks for its dedupe_window; set identity when equal ones can be meant.",
 	OtherContent:       "The same id was received before, as {of}, with other money: nothing was booked. Ask the buyer which is right.",
 	SameValue:          "The call has this value already.",
 	OlderThanBooked:    "A later postback, {of}, has set this call's value.",
-	AmountOverCap:      "The amount is above the source's cap of {limit}; a person has to release it.",
-	CurrencyDiffers:    "The call is booked in {got}; a postback in another currency is not booked by itself.",
+	AmountOverCap:      "The amount is above the source's cap of {limit}, so nothing was booked. If it is right, raise amount_max and have the buyer send it again under another id or after the dedupe window.",
+	CurrencyDiffers:    "The call is booked in {got} and the postback says {value}, so nothing was booked: no rate of exchange is guessed. Ask the buyer to report in {got}.",
 	SourcePaused:       "The source was paused when this came.",
 	TestPostback:       "A test: it would have been {would} with value {value}, and nothing was booked.",
 	ReversedOnArrival:  "Its reversal, {of}, came first; the value stays zero.",

@@ -95,6 +95,8 @@ func TestSentence(t *testing.T) {
 			t.Errorf("%s, %s: %q does not say %q", s, why, got, want)
 		}
 	}
+	f(Ignored, TestPostback, Detail{Would: "parked"}, "would have been parked, and nothing")
+	f(Booked, SeveralCandidates, Detail{Call: "c1", Others: 1, Field: "ref_id"}, "1 more calls carry the same ref_id")
 	f(Unmatched, StartOutsideWindow, Detail{Call: "c1", Limit: 86400, MissedBy: 3661}, "window of 24h0m0s by 1h1m1s")
 	f(Unmatched, DurationOutsideTolerance, Detail{Call: "c1", Limit: 60, MissedBy: 119}, "tolerance of 60 s by 119 s")
 	f(Parked, NoCallFromCaller, Detail{Got: "+1"}, "Waiting for the call.")

@@ -160,7 +160,7 @@ func eachCall(body, kind []byte, f func(line int, raw []byte)) *failure {
 		return nil
 	case trimmed[0] != '{':
 		return &failure{fasthttp.StatusBadRequest, "malformed_json", "The body begins with " + quote(trimmed[:1]) + ": send one call as a JSON object, an array of them, or one a line."}
-	case json.Valid(trimmed) || !everyLineIsObject(trimmed):
+	case json.Valid(trimmed) || !oneCallALine(trimmed):
 		f(1, trimmed)
 		return nil
 	}
@@ -174,11 +174,20 @@ func eachCall(body, kind []byte, f func(line int, raw []byte)) *failure {
 	return nil
 }
 
-func everyLineIsObject(body []byte) bool {
+// oneCallALine tells lines of calls, some of them broken, from one broken call
+// that is written over several lines: of calls, every line begins an object or
+// some line is one.
+func oneCallALine(body []byte) bool {
+	all := true
 	for line := range bytes.Lines(body) {
-		if line = bytes.TrimSpace(line); len(line) > 0 && line[0] != '{' {
-			return false
+		if line = bytes.TrimSpace(line); len(line) == 0 {
+			continue
+		}
+		if line[0] != '{' {
+			all = false
+		} else if json.Valid(line) {
+			return true
 		}
 	}
-	return true
+	return all
 }

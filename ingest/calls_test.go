@@ -257,3 +257,16 @@ func BenchmarkDecodeCall(b *testing.B) {
 		}
 	}
 }
+
+func TestOneCallALine(t *testing.T) {
+	f := func(body string, want bool) {
+		t.Helper()
+		if got := oneCallALine([]byte(body)); got != want {
+			t.Errorf("%q: %v, want %v", body, got, want)
+		}
+	}
+	f("{\"call_id\":\"a\"}\n{\"call_id\":\"b\"}", true)
+	f("{\"call_id\":\"a\",}\n{\"call_id\":\"b\"}\nnonsense\n{\"call_id\":\"c\"}", true) // the broken first line costs itself only
+	f("{\"call_id\":\"a\"\n\n{\"call_id\":", true)
+	f("{\n  \"call_id\": \"a\",\n}", false) // one call, written over several lines
+}

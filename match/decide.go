@@ -52,6 +52,9 @@ func picked(cands []event.Candidate, pick, fits int, by event.Strategy) event.De
 	if fits > 1 {
 		d.Reason = event.SeveralCandidates
 		d.Detail = event.Detail{Call: cands[pick].Call.CallID, Others: fits - 1}
+		if by != event.ByCaller {
+			d.Detail.Field = by.String() // which several calls share
+		}
 	}
 	return d
 }

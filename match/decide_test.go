@@ -80,7 +80,11 @@ func picks(t *testing.T, name string, r event.Report, p *event.Policy, no int64,
 	}
 	want := event.Decision{}
 	if fits > 1 {
-		want.Reason, want.Detail = event.SeveralCandidates, event.Detail{Call: got.CallID, Others: fits - 1}
+		shared := by.String()
+		if by == event.ByCaller {
+			shared = ""
+		}
+		want.Reason, want.Detail = event.SeveralCandidates, event.Detail{Call: got.CallID, Others: fits - 1, Field: shared}
 	}
 	if d.Reason != want.Reason || d.Detail != want.Detail {
 		t.Errorf("%s: reason %q %+v, want %q %+v", name, d.Reason, d.Detail, want.Reason, want.Detail)

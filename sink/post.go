@@ -187,7 +187,7 @@ func (w *work) assign(c *claim, o *outcome) {
 			o.currency = row.state.currency
 		}
 		if row.state.currency != o.currency {
-			o.status, o.reason, o.detail = event.Held, event.CurrencyDiffers, event.Detail{Got: row.state.currency, Call: row.CallID}
+			o.status, o.reason, o.detail = event.Held, event.CurrencyDiffers, event.Detail{Got: row.state.currency, Value: o.currency, Call: row.CallID}
 			return
 		}
 	}
@@ -229,7 +229,7 @@ func (w *work) apply(c *claim, o *outcome, v *verdictRow) error {
 	if o.call != nil {
 		v.call = o.call
 		v.v.CallNo, v.v.CallID = o.call.No, o.call.CallID
-		if o.call.hasState {
+		if o.call.hasState && v.v.Status != event.Held { // what is held may be in another currency
 			v.v.Value, v.v.Currency, v.hasValue = o.call.state.value, o.call.state.currency, true
 		}
 	}

@@ -154,8 +154,8 @@ func (n *node) greet(a *app) {
 	fmt.Fprintf(a.out, `
 Try it: tell it a call, then what the buyer pays for it.
 
-  curl -H "Authorization: Bearer $(cat %s)" -d '{"call_id":"call-1","ref_id":"abc123","caller":"+13055551234","duration":120,"started_at":"%s"}' %s/v1/calls; \
-  curl '%s?caller_id=%%2B13055551234&duration=90&payout=50&ref_id=abc123'
+  curl -w '\n' -H "Authorization: Bearer $(cat %s)" -d '{"call_id":"call-1","ref_id":"abc123","caller":"+13055551234","duration":120,"started_at":"%s"}' %s/v1/calls; \
+  curl -w '\n' '%s?caller_id=%%2B13055551234&duration=90&payout=50&ref_id=abc123'
 
 `, n.opt.AdminKeyFile, time.Now().UTC().Add(-3*time.Minute).Format(time.RFC3339), base, url)
 }
