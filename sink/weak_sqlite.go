@@ -48,7 +48,7 @@ CREATE TEMP TABLE IF NOT EXISTS weak_through (change INTEGER NOT NULL);`
 
 // makeWeak makes the tables on the one connection of db.
 func makeWeak(ctx context.Context, db *sql.DB) error {
-	if _, err := db.ExecContext(ctx, weakTables+fmt.Sprintf("PRAGMA temp.cache_size = -%d;", weakCacheKiB)); err != nil {
+	if _, err := db.ExecContext(ctx, weakTables+fmt.Sprintf("PRAGMA temp.cache_size = -%d; PRAGMA temp.journal_mode = MEMORY;", weakCacheKiB)); err != nil {
 		return fmt.Errorf("make the table of weak identities: %w", err)
 	}
 	return nil
