@@ -1,14 +1,21 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
+	"github.com/nyaruka/phonenumbers"
+
 	"github.com/tallyhook/tallyhook/console"
+	"github.com/tallyhook/tallyhook/event"
 )
 
 type activityCmd struct {
@@ -16,7 +23,8 @@ type activityCmd struct {
 	Status  string `help:"With this status; several with commas." placeholder:"STATUS"`
 	Since   string `help:"Received at or after this time, such as 2026-11-20T08:00:00Z, or 1h for that long ago." placeholder:"TIME"`
 	Until   string `help:"Received before this time, in the same forms." placeholder:"TIME"`
-	Caller  string `help:"From this caller." placeholder:"NUMBER"`
+	Caller  string `help:"From this caller; without a plus it is a number of --region." placeholder:"NUMBER"`
+	Region  string `default:"${region}" help:"Country code for a caller without one." placeholder:"CODE"`
 	CallID  string `help:"Matched to this call." placeholder:"ID"`
 	Follow  bool   `help:"Go on showing what comes, and what becomes of what waited, until interrupted."`
 	listing `embed:""`
@@ -33,7 +41,7 @@ var activityColumns = []column{
 	{head: "VALUE", path: "value", money: true},
 	{head: "CUR", path: "currency"},
 	{head: "CALL", path: "call_id"},
-	{head: "REASON", path: "reason_text"},
+	{head: "REASON", path: "reason_text", sentence: true},
 }
 
 const (
@@ -44,7 +52,7 @@ const (
 
 func (v activityCmd) Run(a *app) error {
 	query := url.Values{}
-	for name, value := range map[string]string{"source": v.Source, "status": v.Status, "since": v.Since, "until": v.Until, "caller": v.Caller, "call_id": v.CallID} {
+	for name, value := range map[string]string{"source": v.Source, "status": v.Status, "since": v.Since, "until": v.Until, "caller": international(v.Caller, v.Region), "call_id": v.CallID} {
 		if value != "" {
 			query.Set(name, value)
 		}
@@ -53,8 +61,72 @@ func (v activityCmd) Run(a *app) error {
 		if v.Follow {
 			return a.follow(c, query, v.listing)
 		}
-		return a.list(c, activityPath, query, v.listing, activityColumns, "no events fit; \"tallyhook activity\" without filters lists the newest")
+		printed, err := a.listRows(c, activityPath, query, v.listing, a.activityTable(c))
+		if err != nil || printed > 0 {
+			return err
+		}
+		if err := c.checkSource(a.ctx, v.Source); err != nil {
+			return err
+		}
+		fmt.Fprintln(a.errOut, "no events fit; \"tallyhook activity\" without filters lists the newest")
+		return nil
 	})
+}
+
+// activityTable names the payout's currency where it is not that of the row:
+// beside a call's value stands the call's currency, whatever was reported.
+func (a *app) activityTable(c *client) *table {
+	t := newTable(a.out, activityColumns)
+	t.amend = func(rows []map[string]any) error {
+		doubtful := map[string]map[string]any{} // by change number; what is booked has the call's currency
+		for _, row := range rows {
+			if row["payout"] != nil && row["value"] != nil && row["change_seq"] != nil && row["status"] != event.Booked.String() {
+				doubtful[text(row["change_seq"])] = row
+			}
+		}
+		if len(doubtful) == 0 {
+			return nil
+		}
+		changes := slices.Sorted(maps.Keys(doubtful))
+		statement := "SELECT CAST(change_seq AS TEXT), report ->> 'currency' FROM verdict WHERE change_seq IN (" + strings.Join(changes, ",") + ")"
+		var reported struct{ Rows [][]string }
+		if err := c.send(a.ctx, http.MethodPost, queryPath, map[string]any{"sql": statement, "limit": len(changes)}, &reported); err != nil {
+			return err
+		}
+		for _, r := range reported.Rows {
+			if row := doubtful[r[0]]; row != nil && r[1] != "" && r[1] != row["currency"] {
+				row["payout"] = text(row["payout"]) + " " + r[1]
+			}
+		}
+		return nil
+	}
+	return t
+}
+
+// international writes a caller as events record it. What is no number of the
+// region stays as it is: it may have been reported so.
+func international(caller, region string) string {
+	if caller == "" || strings.HasPrefix(strings.TrimSpace(caller), "+") {
+		return caller
+	}
+	n, err := phonenumbers.Parse(caller, strings.ToUpper(region))
+	if err != nil || !phonenumbers.IsPossibleNumber(n) {
+		return caller
+	}
+	return phonenumbers.Format(n, phonenumbers.E164)
+}
+
+// checkSource tells of a source that is not there. One that was deleted still
+// has its events: ask only when there are none.
+func (c *client) checkSource(ctx context.Context, id string) error {
+	if id == "" {
+		return nil
+	}
+	err := c.get(ctx, sourcePath(id), nil, nil)
+	if refusedAs(err, "not_found") {
+		return err
+	}
+	return nil // the listing itself was answered
 }
 
 // follow shows the last events, oldest first, and then asks for what changed
@@ -63,7 +135,7 @@ func (a *app) follow(c *client, query url.Values, l listing) error {
 	if l.After != "" || l.All {
 		return usagef("--follow goes on from the newest event: leave out --after and --all")
 	}
-	f := &follower{app: a, client: c, query: query, table: newTable(a.out, activityColumns), json: l.JSON}
+	f := &follower{app: a, client: c, query: query, table: a.activityTable(c), json: l.JSON}
 	err := f.begin(min(l.Limit, followFirst))
 	for err == nil {
 		select {
@@ -101,7 +173,7 @@ func (f *follower) begin(rows int) error {
 	}
 	f.change, f.wait = "0", 0
 	if len(p.Rows) == 0 {
-		return nil
+		return f.client.checkSource(f.app.ctx, f.query.Get("source"))
 	}
 	// The listing is in order of change, newest first: its head is where we are.
 	var newest struct {

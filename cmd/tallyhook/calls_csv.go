@@ -124,7 +124,11 @@ func (c *csvCalls) fields() (line int, values []string, err error) {
 		c.csv = csv.NewReader(&c.one)
 		c.csv.FieldsPerRecord, c.csv.ReuseRecord = -1, true
 		c.one.Reset(nil)
-		return line, nil, &lineFault{fmt.Sprintf("not CSV: %s", err)}
+		why := fmt.Sprintf("not CSV: %s", err)
+		if bytes.Count(c.record, []byte{'\n'}) > 1 {
+			why += "; a quote joins it with what follows: " + c.lost(line)
+		}
+		return line, nil, &lineFault{why}
 	}
 	return line, values, nil
 }
@@ -139,7 +143,7 @@ func (c *csvCalls) cut() (line int, err error) {
 		}
 		switch {
 		case err == io.EOF && len(c.record) > 0:
-			return line, errors.New("a quoted field does not end: close its quote")
+			return line, fmt.Errorf("a quoted field does not end: close its quote; %s", c.lost(line))
 		case err != nil:
 			return line, err
 		}
@@ -149,9 +153,18 @@ func (c *csvCalls) cut() (line int, err error) {
 			return line, nil
 		}
 		if len(c.record) > lineBytesMax {
-			return line, fmt.Errorf("a quoted field does not end within %d KiB: close its quote", lineBytesMax>>10)
+			return line, fmt.Errorf("a quoted field does not end within %d KiB: close its quote; nothing from this line on was read", lineBytesMax>>10)
 		}
 	}
+}
+
+// lost names the lines that a record without an end has swallowed.
+func (c *csvCalls) lost(first int) string {
+	last := first + bytes.Count(c.record, []byte{'\n'}) - 1
+	if last == first {
+		return "this line was not read"
+	}
+	return fmt.Sprintf("lines %d to %d were not read", first, last)
 }
 
 func (c *csvCalls) next() (int, []byte, error) {

@@ -63,6 +63,10 @@ func (m *importer) run(ctx context.Context, lines callReader) error {
 			}
 			continue
 		case err != nil:
+			// What was read before it is good: only what comes behind is lost.
+			if err := m.flush(ctx); err != nil {
+				return err
+			}
 			return fmt.Errorf("line %d: %w", line, err)
 		case line < m.cmd.ResumeFrom:
 			continue

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -135,7 +136,9 @@ func readAdminKey(path string) (string, error) {
 // loopback port of its own, for the life of the command.
 func (a *app) connectStore(tried string) (_ *client, err error) {
 	path := a.storePath()
-	if _, err := os.Stat(path); err != nil {
+	if _, err := os.Stat(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("no node answers at %s and the store cannot be looked at: %w", tried, err)
+	} else if err != nil {
 		return nil, fmt.Errorf("no node answers at %s and there is no store at %s: start a node with \"tallyhook serve\", or name its folder with --data", tried, path)
 	}
 	var closers []func() error
@@ -285,5 +288,29 @@ func (c *client) refused(resp *http.Response, text []byte) error {
 		e.Message = fmt.Sprintf("%s does not know the key in %s: another node may own that address; name address and folder of one node with --admin and --data, or its key with --admin-key-file",
 			c.addr, c.keyFile)
 	}
+	if e.Code == "not_found" {
+		e.Message = inCommands(resp.Request.URL.Path, e.Message)
+	}
 	return e
+}
+
+// lookUps say by the head of a path how to look for what it did not find.
+var lookUps = []struct{ path, hint string }{
+	{sourcesPath, `"tallyhook source list" lists them`},
+	{eventsPath, `"tallyhook activity" lists what is; an id that POST /v1/calls answered is that of a batch of calls and has no verdict: look at a call with "tallyhook calls show CALL_ID"`},
+	{"/api/v1/calls/", `"tallyhook calls import" brings calls, "tallyhook query 'SELECT call_id FROM call'" lists them`},
+	{"/api/v1/ledger/transfers", `"tallyhook query 'SELECT call_id FROM call'" lists calls`},
+}
+
+// inCommands puts commands in place of the requests that the API's message
+// about something that is not there advises.
+func inCommands(path, message string) string {
+	i := slices.IndexFunc(lookUps, func(l struct{ path, hint string }) bool { return strings.HasPrefix(path, l.path) })
+	if i < 0 {
+		return message
+	}
+	said := slices.DeleteFunc(strings.Split(message, "; "), func(part string) bool {
+		return strings.Contains(part, " /api/v1/") || strings.Contains(part, " /v1/calls")
+	})
+	return strings.Join(append(said, lookUps[i].hint), "; ")
 }

@@ -11,6 +11,8 @@ import (
 	"github.com/tallyhook/tallyhook/sink"
 )
 
+const eventsPath = "/api/v1/events/"
+
 type eventCmd struct {
 	ID   string `arg:"" help:"Id of the event, such as 1-42, as answers and listings name it."`
 	JSON bool   `help:"Print JSON."`
@@ -42,7 +44,7 @@ type requestView struct {
 func (e eventCmd) Run(a *app) error {
 	return a.withClient(func(c *client) error {
 		var raw json.RawMessage
-		if err := c.get(a.ctx, "/api/v1/events/"+url.PathEscape(e.ID), nil, &raw); err != nil {
+		if err := c.get(a.ctx, eventsPath+url.PathEscape(e.ID), nil, &raw); err != nil {
 			return err
 		}
 		if e.JSON {

@@ -1,9 +1,14 @@
 package main
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/tallyhook/tallyhook/sink"
 	"github.com/tallyhook/tallyhook/store"
@@ -39,8 +44,23 @@ func (b ledgerBalancesCmd) Run(a *app) error {
 		query.Set("currency", b.Currency)
 	}
 	return a.withClient(func(c *client) error {
-		return a.list(c, "/api/v1/ledger/balances", query, b.listing, balanceColumns, "no account fits; accounts are opened by the first posting")
+		t := newTable(a.out, balanceColumns)
+		t.amend = byAccount
+		printed, err := a.listRows(c, "/api/v1/ledger/balances", query, b.listing, t)
+		if err == nil && printed == 0 {
+			fmt.Fprintln(a.errOut, "no account fits; accounts are opened by the first posting")
+		}
+		return err
 	})
+}
+
+// byAccount sorts a page: the API's pages are in the order in which accounts
+// were opened.
+func byAccount(rows []map[string]any) error {
+	slices.SortFunc(rows, func(a, b map[string]any) int {
+		return cmp.Or(strings.Compare(text(a["account"]), text(b["account"])), strings.Compare(text(a["currency"]), text(b["currency"])))
+	})
+	return nil
 }
 
 type ledgerTransfersCmd struct {
@@ -109,7 +129,9 @@ func (v ledgerVerifyCmd) Run(a *app) error {
 }
 
 func (a *app) verifyStore(path string) (*sink.Findings, error) {
-	if _, err := os.Stat(path); err != nil {
+	if _, err := os.Stat(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("the store cannot be looked at: %w", err)
+	} else if err != nil {
 		return nil, fmt.Errorf("there is no store at %s: verify runs where the data folder is, name it with --data; of a node elsewhere ask GET /api/v1/ledger/verify", path)
 	}
 	db, err := store.OpenReadOnly(a.ctx, "sqlite:"+path)

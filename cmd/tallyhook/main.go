@@ -15,9 +15,13 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/tallyhook/tallyhook/source"
 )
 
 // version is set by the build.
@@ -30,7 +34,8 @@ const (
 )
 
 type cli struct {
-	Options
+	Options     `embed:"" group:"Flags of every command:"`
+	ShowVersion kong.VersionFlag `name:"version" env:"-" help:"Print the version." group:"Flags of every command:"`
 
 	Serve    serveCmd    `cmd:"" help:"Run a node: take in postbacks, match, book, answer."`
 	Demo     demoCmd     `cmd:"" help:"Run a node on a temporary folder, play realistic traffic into it and show what happens."`
@@ -80,12 +85,18 @@ func main() {
 // run is the whole program but for the process around it.
 func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	c := new(cli)
-	exited, code := false, 0
-	parser, err := kong.New(c, kong.Name("tallyhook"),
-		kong.Description("Takes in payout postbacks, matches each to the call that it pays for, books it exactly once."),
-		kong.Writers(out, errOut), kong.Exit(func(n int) { exited, code = true, n }),
-		kong.DefaultEnvars("TALLYHOOK"), kong.Configuration(loadSettings, "tallyhook.yaml"),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+	exited, code, helpTo := false, 0, out
+	if len(args) == 0 {
+		args, helpTo = []string{"--help"}, errOut
+	} else if args[0] == "help" {
+		args = append(slices.Clone(args[1:]), "--help")
+	}
+	here, err := settingsHere()
+	if err != nil {
+		fmt.Fprintln(errOut, "tallyhook: "+err.Error())
+		return exitUsage
+	}
+	parser, err := newParser(c, here, helpTo, errOut, func(n int) { exited, code = true, n })
 	if err != nil {
 		panic("bug: command line: " + err.Error())
 	}
@@ -95,10 +106,12 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	}
 	k, err := parser.Parse(args)
 	switch {
+	case exited && helpTo == errOut:
+		return exitUsage
 	case exited:
 		return code
 	case err != nil:
-		fmt.Fprintln(errOut, "tallyhook: "+err.Error())
+		fmt.Fprintln(errOut, "tallyhook: "+plainly(err))
 		return exitUsage
 	}
 	if err := c.Options.complete(); err != nil {
@@ -118,6 +131,26 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	}
 	fmt.Fprintln(errOut, "tallyhook: "+err.Error())
 	return exitFailed
+}
+
+// newParser makes the parser of c. here are the settings of tallyhook.yaml,
+// nil when there is no such file.
+func newParser(c *cli, here *settings, out, errOut io.Writer, exit func(int)) (*kong.Kong, error) {
+	options := []kong.Option{kong.Name("tallyhook"),
+		kong.Description("Takes in payout postbacks, matches each to the call that it pays for, books it exactly once."),
+		kong.Writers(out, errOut), kong.Exit(exit), kong.Vars{"version": version, "region": source.DefaultRegion, "presets": strings.Join(source.Presets(), ", ")},
+		kong.DefaultEnvars("TALLYHOOK"), kong.Configuration(loadSettings),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true})}
+	if here != nil {
+		options = append(options, kong.Resolvers(here))
+	}
+	return kong.New(c, options...)
+}
+
+// plainly puts the parser's words for values into those of the product.
+func plainly(err error) string {
+	return strings.NewReplacer("expected a valid 64 bit int but got", "want a whole number, not",
+		"expected duration but got", "want a time such as 90s or 24h, not").Replace(err.Error())
 }
 
 // usageError is a command line that parsed but cannot be meant.

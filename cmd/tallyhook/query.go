@@ -8,10 +8,19 @@ import (
 	"github.com/tallyhook/tallyhook/sink"
 )
 
+const queryPath = "/api/v1/query"
+
 type queryCmd struct {
 	SQL   string `arg:"" name:"sql" help:"One statement that only reads; - reads it from standard input."`
 	Limit int    `default:"1000" help:"Rows at most, up to 10000."`
 	JSON  bool   `help:"Print each row as a JSON object on a line of its own."`
+}
+
+// Help names what a statement can ask.
+func (queryCmd) Help() string {
+	return `Ask the view activity (a row per event, its newest state) or the tables verdict (every state of an event), call, call_state (what is booked on a call), posting, transfer, account, balance, parked, source, campaign, publisher, buyer, rule and audit. Columns that end in _micros, such as payout_micros, are millionths of the currency's major unit, times are microseconds since 1970 or RFC 3339 text.
+
+Begin with: tallyhook query "SELECT * FROM activity LIMIT 5"`
 }
 
 // queryTable is the answer: columns may share a name, so rows are lists.
@@ -32,7 +41,7 @@ func (q queryCmd) Run(a *app) error {
 	}
 	return a.withClient(func(c *client) error {
 		var t queryTable
-		if err := c.send(a.ctx, http.MethodPost, "/api/v1/query", map[string]any{"sql": statement, "limit": q.Limit}, &t); err != nil {
+		if err := c.send(a.ctx, http.MethodPost, queryPath, map[string]any{"sql": statement, "limit": q.Limit}, &t); err != nil {
 			return err
 		}
 		if err := a.printQuery(&t, q.JSON); err != nil {

@@ -22,9 +22,20 @@ type serveCmd struct {
 	AuthFailuresPerMin int           `name:"auth-failures-per-min" default:"100" help:"Unknown tokens and wrong secrets that one address may send a minute, -1 is no limit."`
 	ConnsPerIPMax      int           `name:"conns-per-ip-max" default:"0" help:"Connections that one address may hold; 0 is 1024, or none behind trusted proxies; -1 is no limit."`
 	LogFormat          string        `enum:"text,json" default:"text" help:"text or json."`
-	LogLevel           slog.Level    `default:"info" help:"debug, info, warn or error."`
+	LogLevel           logLevel      `default:"info" help:"debug, info, warn or error."`
 	AddressesFile      string        `help:"Write the addresses in use to this file as JSON when the node is ready." placeholder:"FILE"`
 	PausePipeline      bool          `help:"For measuring the intake only: journal everything, decide nothing until the next start without it."`
+}
+
+// logLevel is a level of the log by its name.
+type logLevel slog.Level
+
+// UnmarshalText reads a level's name.
+func (l *logLevel) UnmarshalText(text []byte) error {
+	if err := (*slog.Level)(l).UnmarshalText(text); err != nil {
+		return fmt.Errorf("want debug, info, warn or error, not %q", text)
+	}
+	return nil
 }
 
 // Run serves until SIGTERM or an interrupt, then drains.
@@ -59,7 +70,7 @@ func (s serveCmd) Run(a *app) error {
 }
 
 func (s serveCmd) logger(a *app) *slog.Logger {
-	o := &slog.HandlerOptions{Level: s.LogLevel}
+	o := &slog.HandlerOptions{Level: slog.Level(s.LogLevel)}
 	if s.LogFormat == "json" {
 		return slog.New(slog.NewJSONHandler(a.errOut, o))
 	}

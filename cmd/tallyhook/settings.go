@@ -1,9 +1,15 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"maps"
 	"net"
+	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,77 +22,136 @@ import (
 
 const envPrefix = "TALLYHOOK_"
 
-// settings is a parsed tallyhook.yaml: flag name → value. A section named like
-// a command holds that command's own flags.
-type settings map[string]any
+// settingsFile is read from the folder in which a command runs, if it is there.
+const settingsFile = "tallyhook.yaml"
 
-// loadSettings reads tallyhook.yaml for kong.
-func loadSettings(r io.Reader) (kong.Resolver, error) {
-	text, err := io.ReadAll(r)
-	if err != nil {
-		return nil, err
+// settings is a parsed settings file: flag name → value. A section named like
+// a command holds that command's own flags; those of serve may stand at the
+// top as well, as in the environment.
+type settings struct {
+	file string
+	top  map[string]any
+}
+
+// settingsHere reads tallyhook.yaml; nil when there is none.
+func settingsHere() (*settings, error) {
+	f, err := os.Open(settingsFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
 	}
-	s := settings{}
-	if err := yaml.UnmarshalStrict(text, &s); err != nil {
-		return nil, fmt.Errorf("settings file: %w", err)
+	if err != nil {
+		return nil, fmt.Errorf("settings: %w", err)
+	}
+	defer f.Close()
+	return readSettings(settingsFile, f)
+}
+
+// loadSettings reads the file that --config names, for kong.
+func loadSettings(r io.Reader) (kong.Resolver, error) {
+	name := "settings file"
+	if f, ok := r.(*os.File); ok {
+		name = f.Name()
+	}
+	s, err := readSettings(name, r)
+	if err != nil {
+		return nil, err // not s: a nil *settings is no nil Resolver
 	}
 	return s, nil
 }
 
-// Validate refuses keys that no flag has.
-func (s settings) Validate(k *kong.Application) error {
-	return s.validate("", s, k.Node)
+func readSettings(name string, r io.Reader) (*settings, error) {
+	text, err := io.ReadAll(r)
+	if err != nil {
+		return nil, fmt.Errorf("%s cannot be read: %w", name, err)
+	}
+	var v any
+	exact := func(d *json.Decoder) *json.Decoder { d.UseNumber(); return d }
+	if err := yaml.UnmarshalStrict(text, &v, exact); err != nil {
+		why := strings.TrimPrefix(strings.TrimPrefix(err.Error(), "error converting YAML to JSON: "), "yaml: ")
+		return nil, fmt.Errorf("%s: %s", name, strings.Join(strings.Fields(why), " "))
+	}
+	switch top := v.(type) {
+	case nil:
+		return &settings{file: name}, nil
+	case map[string]any:
+		return &settings{name, top}, nil
+	}
+	return nil, fmt.Errorf("%s: want a line NAME: VALUE for each setting, such as listen: \":8080\"", name)
 }
 
-func (s settings) validate(path string, section map[string]any, n *kong.Node) error {
+// Validate refuses keys that no flag has.
+func (s *settings) Validate(k *kong.Application) error {
+	flags := k.Node.Flags
+	if i := slices.IndexFunc(k.Node.Children, func(c *kong.Node) bool { return c.Name == flatSection }); i >= 0 {
+		flags = slices.Concat(flags, k.Node.Children[i].Flags)
+	}
+	return s.validate("", s.top, k.Node, flags)
+}
+
+// flatSection is the command whose flags may stand at the top of the file.
+const flatSection = "serve"
+
+func (s *settings) validate(path string, section map[string]any, n *kong.Node, flags []*kong.Flag) error {
 	var known []string
-	for _, f := range n.Flags {
+	for _, f := range flags {
 		known = append(known, f.Name)
 	}
 	for _, c := range n.Children {
 		known = append(known, c.Name)
 	}
-	for key, value := range section {
-		if child := slices.IndexFunc(n.Children, func(c *kong.Node) bool { return c.Name == key }); child >= 0 {
-			if sub, ok := value.(map[string]any); ok {
-				if err := s.validate(path+key+".", sub, n.Children[child]); err != nil {
-					return err
-				}
-				continue
+	for _, key := range slices.Sorted(maps.Keys(section)) {
+		sub, nested := section[key].(map[string]any)
+		child := slices.IndexFunc(n.Children, func(c *kong.Node) bool { return c.Name == key })
+		flag := slices.ContainsFunc(flags, func(f *kong.Flag) bool { return f.Name == key })
+		switch {
+		case child >= 0 && nested:
+			if err := s.validate(path+key+".", sub, n.Children[child], n.Children[child].Flags); err != nil {
+				return err
 			}
-		}
-		if !slices.ContainsFunc(n.Flags, func(f *kong.Flag) bool { return f.Name == key }) {
-			return fmt.Errorf("settings file: key %q is not known%s", path+key, meant(key, known))
+		case child >= 0 && section[key] == nil:
+		case flag && !nested:
+		case flag:
+			return fmt.Errorf("%s: key %q: want a value, not a section", s.file, path+key)
+		case child >= 0:
+			return fmt.Errorf("%s: key %q is a section: want the flags of that command below it", s.file, path+key)
+		default:
+			return fmt.Errorf("%s: key %q is not known%s", s.file, path+key, meant(key, known))
 		}
 	}
 	return nil
 }
 
 // Resolve gives a flag's value from the section of its command or from the top.
-func (s settings) Resolve(_ *kong.Context, parent *kong.Path, flag *kong.Flag) (any, error) {
-	section := map[string]any(s)
-	if parent != nil && parent.Node() != nil {
-		for _, name := range commandPath(parent.Node()) {
-			sub, ok := section[name].(map[string]any)
-			if !ok {
-				return nil, nil
-			}
-			section = sub
-		}
+func (s *settings) Resolve(_ *kong.Context, parent *kong.Path, flag *kong.Flag) (any, error) {
+	if parent == nil || parent.Node() == nil {
+		return settingText(s.top[flag.Name]), nil
 	}
-	switch v := section[flag.Name].(type) {
+	path := commandPath(parent.Node())
+	section := s.top
+	for _, name := range path {
+		section, _ = section[name].(map[string]any)
+	}
+	v := settingText(section[flag.Name])
+	if v == nil && len(path) == 1 && path[0] == flatSection {
+		v = settingText(s.top[flag.Name])
+	}
+	return v, nil
+}
+
+// settingText writes a setting's value as a flag takes it; nil is none. A
+// section of the same name is none.
+func settingText(v any) any {
+	switch v := v.(type) {
 	case []any:
 		list := make([]string, len(v))
 		for i, e := range v {
 			list[i] = fmt.Sprint(e)
 		}
-		return strings.Join(list, ","), nil
-	case map[string]any:
-		return nil, nil // a command of the same name
-	case nil:
-		return nil, nil
+		return strings.Join(list, ",")
+	case map[string]any, nil:
+		return nil
 	default:
-		return fmt.Sprint(v), nil
+		return fmt.Sprint(v)
 	}
 }
 
@@ -156,9 +221,16 @@ func (o *Options) complete() error {
 		o.AdminKeyFile = filepath.Join(o.Data, "admin.key")
 	}
 	for _, a := range []struct{ name, addr string }{{"listen", o.Listen}, {"admin", o.Admin}} {
-		if _, _, err := net.SplitHostPort(a.addr); err != nil {
+		_, port, err := net.SplitHostPort(a.addr)
+		if err != nil {
 			return fmt.Errorf("%s %q: want HOST:PORT or :PORT", a.name, a.addr)
 		}
+		if _, err := net.LookupPort("tcp", port); err != nil {
+			return fmt.Errorf("%s %q: there is no port %q: want 0 to 65535", a.name, a.addr, port)
+		}
+	}
+	if u, err := url.Parse(o.PublicURL); o.PublicURL != "" && (err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "") {
+		return fmt.Errorf("public-url %q: want a URL that begins with http:// or https://, such as https://hooks.example.com", o.PublicURL)
 	}
 	return nil
 }

@@ -225,8 +225,21 @@ func (s sourceRotateCmd) Run(a *app) error {
 		}
 		if s.Token {
 			fmt.Fprintln(a.out, "The old URL is unknown from now on: give the sender this one.")
-		} else if s.Keep > 0 {
+			return nil
+		}
+		var src struct {
+			SecretsUntil string `json:"secrets_until"` // absent when there is no secret before
+		}
+		if err := json.Unmarshal(raw, &src); err != nil {
+			return err
+		}
+		switch {
+		case src.SecretsUntil != "":
 			fmt.Fprintf(a.out, "The secret before stays good for %s: change it at the sender until then.\n", s.Keep)
+		case s.Keep > 0:
+			fmt.Fprintln(a.out, "This source asked for no secret before: from now on its sender must show this one in X-Webhook-Secret, and is answered 401 until it does.")
+		default:
+			fmt.Fprintln(a.out, "No secret before it is good any more: until the sender shows this one in X-Webhook-Secret, it is answered 401.")
 		}
 		return nil
 	})

@@ -2,17 +2,22 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/tallyhook/tallyhook/console"
 )
 
 type sourceCreateCmd struct {
 	Name         string        `arg:"" help:"Name, for people."`
 	ID           string        `help:"Id; made from the name when it is not given." placeholder:"ID"`
 	Buyer        string        `help:"Price this buyer's calls only." placeholder:"BUYER"`
-	Preset       string        `help:"What is known of this kind of sender." placeholder:"PRESET"`
+	Preset       string        `help:"What is known of this kind of sender: ${presets}." placeholder:"PRESET"`
 	Currency     string        `help:"Of payouts that name none." placeholder:"CODE"`
 	Region       string        `help:"Country code for numbers without one, such as US." placeholder:"CODE"`
 	Secret       bool          `help:"Ask the sender for a secret."`
@@ -43,10 +48,46 @@ func (s sourceCreateCmd) Run(a *app) error {
 			return err
 		}
 		if s.JSON {
-			return a.printJSON(raw)
+			err = a.printJSON(raw)
+		} else {
+			err = a.printHandOut(raw)
 		}
-		return a.printHandOut(raw)
+		if err != nil || s.Buyer == "" {
+			return err
+		}
+		return a.warnOfBuyer(c, s.Buyer)
 	})
+}
+
+// warnOfBuyer says that a buyer is not there. A source may come before its
+// buyer, so it is no error.
+func (a *app) warnOfBuyer(c *client, id string) error {
+	var known []string
+	query := url.Values{"limit": {strconv.Itoa(console.ListRowsMax)}}
+	for {
+		var p page
+		if err := c.get(a.ctx, "/api/v1/buyers", query, &p); err != nil {
+			return fmt.Errorf("the source is made, but its buyer %q cannot be looked up: %w", id, err)
+		}
+		for _, row := range p.Rows {
+			var buyer struct {
+				ID string `json:"id"`
+			}
+			if err := json.Unmarshal(row, &buyer); err != nil {
+				return err
+			}
+			if buyer.ID == id {
+				return nil
+			}
+			known = append(known, buyer.ID)
+		}
+		if p.Next == "" {
+			break
+		}
+		query.Set("after", p.Next)
+	}
+	fmt.Fprintf(a.errOut, "warning: there is no buyer %q%s; \"tallyhook apply\" makes buyers, and this source prices calls of that buyer only\n", id, meant(id, known))
+	return nil
 }
 
 // spec is the body of the request: what was said, and nothing else, so that

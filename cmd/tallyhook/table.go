@@ -21,6 +21,8 @@ type column struct {
 	show  func(v any) string // nil is text
 	right bool               // numbers stand at the right
 	money bool               // amounts stand with their points below each other
+
+	sentence bool // the last column: below its row where the terminal is narrow
 }
 
 // table writes rows under aligned heads. Rows may come in portions: columns
@@ -31,9 +33,14 @@ type table struct {
 	width  int // of the terminal; the last column is cut there. 0 is no limit
 	widths []int
 	points []int // characters from the point on, of money columns
+
+	amend func(rows []map[string]any) error // changes rows before they are written; may be nil
 }
 
-const columnGap = 2
+const (
+	columnGap     = 2
+	sentenceWidth = 120 // of a terminal, from which a sentence stands in its row
+)
 
 // newTable prepares a table on out, which is cut to its width if it is a terminal.
 func newTable(out io.Writer, cols []column) *table {
@@ -112,6 +119,9 @@ func (t *table) line(cells []string) string {
 		if right {
 			b.WriteString(strings.Repeat(" ", pad))
 		}
+		if t.cols[i].sentence && t.width > 0 && t.width < sentenceWidth {
+			return below(b.String(), cell, t.cols[i].head)
+		}
 		if i == len(cells)-1 && t.width > 0 {
 			cell = cut(cell, max(t.width-used, len(t.cols[i].head)))
 		}
@@ -123,6 +133,15 @@ func (t *table) line(cells []string) string {
 		used += t.widths[i] + columnGap
 	}
 	return strings.TrimRight(b.String(), " ")
+}
+
+// below puts a sentence on a line of its own; its head is not needed.
+func below(row, sentence, head string) string {
+	row = strings.TrimRight(row, " ")
+	if sentence == "" || sentence == head {
+		return row
+	}
+	return row + "\n    " + sentence
 }
 
 // cut shortens s to most characters, the last of them an ellipsis.
@@ -151,14 +170,22 @@ type page struct {
 // list prints what a listing of the API holds, page after page up to the
 // limit; none says that it holds nothing.
 func (a *app) list(c *client, path string, query url.Values, l listing, cols []column, none string) error {
+	printed, err := a.listRows(c, path, query, l, newTable(a.out, cols))
+	if err == nil && printed == 0 {
+		fmt.Fprintln(a.errOut, none)
+	}
+	return err
+}
+
+// listRows is list without a word for nothing; it gives the number of rows.
+func (a *app) listRows(c *client, path string, query url.Values, l listing, t *table) (printed int, err error) {
 	if l.Limit < 1 {
-		return usagef("--limit %d: want 1 or more, or --all", l.Limit)
+		return 0, usagef("--limit %d: want 1 or more, or --all", l.Limit)
 	}
 	if query == nil {
 		query = url.Values{}
 	}
-	t := newTable(a.out, cols)
-	next, printed := l.After, 0
+	next := l.After
 	for {
 		size := console.ListRowsMax
 		if !l.All {
@@ -168,11 +195,11 @@ func (a *app) list(c *client, path string, query url.Values, l listing, cols []c
 		query.Set("after", next)
 		var p page
 		if err := c.get(a.ctx, path, query, &p); err != nil {
-			return err
+			return printed, err
 		}
 		if len(p.Rows) > 0 {
 			if err := a.showRows(t, p.Rows, l.JSON); err != nil {
-				return err
+				return printed, err
 			}
 		}
 		printed, next = printed+len(p.Rows), p.Next
@@ -180,13 +207,10 @@ func (a *app) list(c *client, path string, query url.Values, l listing, cols []c
 			break
 		}
 	}
-	switch {
-	case printed == 0:
-		fmt.Fprintln(a.errOut, none)
-	case next != "":
+	if printed > 0 && next != "" {
 		fmt.Fprintf(a.errOut, "there are more: --after %s goes on, --all shows all\n", quoteArg(next))
 	}
-	return nil
+	return printed, nil
 }
 
 func (a *app) showRows(t *table, raw []json.RawMessage, asJSON bool) error {
@@ -194,6 +218,9 @@ func (a *app) showRows(t *table, raw []json.RawMessage, asJSON bool) error {
 		return a.printRows(raw)
 	}
 	rows, err := decodeRows(raw)
+	if err == nil && t.amend != nil {
+		err = t.amend(rows)
+	}
 	if err != nil {
 		return err
 	}
