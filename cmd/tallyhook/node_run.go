@@ -65,6 +65,9 @@ func (n *node) run(ctx context.Context) error {
 	}
 	stopWork()
 	errStop = errors.Join(errStop, admin.Shutdown(stop))
+	// A server that was stopped before it began to serve does not know its
+	// listener and would wait there for ever.
+	_, _ = n.listen.Close(), n.admin.Close()
 	background.Wait()
 	if err != nil {
 		return err
