@@ -23,7 +23,7 @@ test: check race ## all tests: formatting, vet, staticcheck, every suite with th
 	go test $(PACKAGES)
 
 race: ## every suite with the race detector, where a C compiler is at hand
-	@if scripts/compiler; then CGO_ENABLED=1 go test -race -short $(PACKAGES); \
+	@if scripts/compiler; then CGO_ENABLED=1 go test -race $(PACKAGES); \
 	elif [ "$$CI" = true ]; then echo "make race: the race detector needs a C compiler" >&2; exit 1; \
 	else echo "make race: SKIPPED, the race detector needs a C compiler" >&2; fi
 
