@@ -108,7 +108,11 @@ func (c *Console) postQuery(w http.ResponseWriter, r *request) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	table, err := c.cfg.Activity.Query(ctx, in.SQL, in.Limit)
+	ask := c.cfg.Activity.Query
+	if c.cfg.Query != nil {
+		ask = c.cfg.Query
+	}
+	table, err := ask(ctx, in.SQL, in.Limit)
 	if err != nil {
 		return err
 	}

@@ -55,6 +55,9 @@ func failureOf(err error, list string) *failure {
 	case errors.Is(err, context.DeadlineExceeded):
 		return &failure{status: http.StatusServiceUnavailable, code: "timed_out", cause: err,
 			message: "the answer took too long: ask for less (a shorter time, a smaller limit) or try again when the node is less busy"}
+	case errors.Is(err, store.ErrUnavailable):
+		return &failure{status: http.StatusServiceUnavailable, code: "store_unavailable", cause: err,
+			message: "the primary store cannot be reached now: postbacks are taken in all the same; try again when /readyz says that the store is ok"}
 	case errors.Is(err, context.Canceled):
 		return &failure{status: statusGone, code: "cancelled", message: "the client went away", cause: err}
 	}

@@ -51,6 +51,14 @@ type Config struct {
 	// long; nil answers 503.
 	VerifyDB *sql.DB
 
+	// Query asks the activity store, where there is one beside the primary
+	// store; nil asks Activity.
+	Query func(ctx context.Context, text string, rowsMax int) (*sink.Table, error)
+
+	// Keys knows the access keys as of the last time that the store was there;
+	// it is asked while the store is away. nil knows none.
+	Keys func(hash [32]byte) (name, role string, ok bool)
+
 	// Node is the running node, nil when none runs in this process.
 	Node Node
 

@@ -28,7 +28,7 @@ func newFeed(t *testing.T, b *bench) *feed {
 		t.Fatal(err)
 	}
 	f.id = event.ID{Stream: stream}
-	f.ledger, err = sink.OpenLedger(t.Context(), b.db.Write, match.Decide, func(string) *event.Policy { return f.policy }, func() time.Time { return f.at })
+	f.ledger, err = sink.OpenLedger(sink.LedgerConfig{SQLite: b.db.Write, Decide: match.Decide, Policy: func(string) *event.Policy { return f.policy }, Now: func() time.Time { return f.at }})
 	if err != nil {
 		t.Fatal(err)
 	}

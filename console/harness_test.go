@@ -105,7 +105,8 @@ func makeBench(t *testing.T, withNode bool) *bench {
 	if withNode {
 		b.node = &fakeNode{status: NodeStatus{Node: "n1", Stream: 3, StartedAt: day0.Add(-time.Hour),
 			Journal:  JournalStatus{FirstSeq: 1, LastSeq: 12, Bytes: 4096, BytesMax: 1 << 30, FreeBytes: 1 << 30, Segments: 1},
-			Pipeline: PipelineStatus{CommittedSeq: 10, LagRecords: 2, LagSeconds: .5}, Index: IndexStatus{Names: 7, Complete: true}, Parked: 1, Sources: 2},
+			Pipeline: PipelineStatus{CommittedSeq: 10, LagRecords: 2, LagSeconds: .5}, Index: IndexStatus{Names: 7, Complete: true}, Parked: 1, Sources: 2,
+			Backends: []BackendStatus{{Role: "store", Kind: "sqlite", Up: true}}},
 			refused: map[string][]Refusal{}}
 		cfg.Node = b.node
 	}

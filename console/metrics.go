@@ -29,6 +29,11 @@ import (
 //	tallyhook_index_names, _complete                       names of calls in the index; 1 when it holds the whole window
 //	tallyhook_parked_events                                waiting for their call
 //	tallyhook_sources                                      live ones in force
+//	tallyhook_backend_up{role,kind}                        1 while store, index, limits, activity can be reached
+//	tallyhook_backend_down_seconds{role,kind}              for how long not
+//	tallyhook_activity_lag_rows, _lag_seconds              verdicts that the activity store does not have; age of the oldest
+//	tallyhook_activity_shipping                            1 on the node that ships
+//	tallyhook_limits_local_total                           rate limits decided by this node alone because Redis was not there
 //	tallyhook_start_time_seconds                           of the node, since the Unix epoch
 //	tallyhook_admin_requests_total{route,code}             of this console
 //	tallyhook_admin_request_seconds{route}                 the same, how long they took
@@ -42,6 +47,14 @@ type Metrics struct {
 	Verdicts *Tally // counted by the pipeline's Observe
 	Steps    *Steps
 	Version  string
+	Now      func() time.Time // nil is time.Now
+}
+
+func (m *Metrics) now() time.Time {
+	if m.Now != nil {
+		return m.Now()
+	}
+	return time.Now()
 }
 
 // Register adds m and the metrics of runtime and process to reg. It fails
@@ -64,6 +77,12 @@ var (
 	descBuild    = desc("build_info", "The build that runs.", "version")
 	descVerdicts = desc("verdicts_total", "Verdict revisions by source and status.", "source", "status")
 	descSteps    = desc("step_seconds", "Time per batch in each step of the stream, and per sync of the journal.", "step")
+)
+
+var (
+	descUp    = desc("backend_up", "1 while what the node leans on can be reached.", "role", "kind")
+	descDown  = desc("backend_down_seconds", "For how long it cannot be reached.", "role", "kind")
+	descLocal = desc("limits_local_total", "Rate limits that this node decided alone because the shared limiter was not there.")
 )
 
 // perSource are the counters of a source's requests.
@@ -98,6 +117,9 @@ var perNode = []struct {
 	{desc("index_complete", "1 when the index holds every call within the window."), func(s *NodeStatus) float64 { return truthValue(s.Index.Complete) }},
 	{desc("parked_events", "Events that wait for their call."), func(s *NodeStatus) float64 { return float64(s.Parked) }},
 	{desc("sources", "Live sources in force."), func(s *NodeStatus) float64 { return float64(s.Sources) }},
+	{desc("activity_lag_rows", "Verdicts that the activity store does not have yet."), func(s *NodeStatus) float64 { return float64(s.Shipping.LagRows) }},
+	{desc("activity_lag_seconds", "Age of the oldest verdict that the activity store does not have."), func(s *NodeStatus) float64 { return s.Shipping.LagSeconds }},
+	{desc("activity_shipping", "1 on the node that ships verdicts to the activity store."), func(s *NodeStatus) float64 { return truthValue(s.Shipping.Holding) }},
 	{desc("start_time_seconds", "When the node started, since the Unix epoch."), func(s *NodeStatus) float64 { return float64(s.StartedAt.UnixMilli()) / 1000 }},
 }
 
@@ -113,6 +135,9 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 	ch <- descBuild
 	ch <- descVerdicts
 	ch <- descSteps
+	ch <- descUp
+	ch <- descDown
+	ch <- descLocal
 	for _, c := range perSource {
 		ch <- c.desc
 	}
@@ -137,6 +162,15 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	for _, g := range perNode {
 		ch <- prometheus.MustNewConstMetric(g.desc, gauge, g.value(&status))
 	}
+	for _, b := range status.Backends {
+		down := 0.0
+		if !b.Up {
+			down = max(0, m.now().Sub(b.Since).Seconds())
+		}
+		ch <- prometheus.MustNewConstMetric(descUp, gauge, truthValue(b.Up), b.Role, b.Kind)
+		ch <- prometheus.MustNewConstMetric(descDown, gauge, down, b.Role, b.Kind)
+	}
+	ch <- prometheus.MustNewConstMetric(descLocal, counter, float64(status.Limits.Local))
 	step := func(name string, h Histogram) {
 		ch <- prometheus.MustNewConstHistogram(descSteps, h.Count, h.Sum, h.Buckets, name)
 	}

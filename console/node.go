@@ -25,6 +25,10 @@ type NodeStatus struct {
 	Pipeline PipelineStatus `json:"pipeline"`
 	Index    IndexStatus    `json:"index"`
 
+	Backends []BackendStatus `json:"backends"`
+	Shipping ShippingStatus  `json:"shipping"`
+	Limits   LimitsStatus    `json:"limits"`
+
 	Parked  int64 `json:"parked"`  // events that wait for their call
 	Sources int   `json:"sources"` // live ones in force
 
@@ -60,6 +64,30 @@ type PipelineStatus struct {
 type IndexStatus struct {
 	Names    int64 `json:"names"`    // a call has up to four
 	Complete bool  `json:"complete"` // it holds every call within the window
+}
+
+// BackendStatus is how one thing stands that the node leans on. A node takes
+// in postbacks without any of them.
+type BackendStatus struct {
+	Role  string    `json:"role"` // store, index, limits or activity
+	Kind  string    `json:"kind"` // sqlite, memory, postgres, redis, clickhouse
+	Up    bool      `json:"up"`
+	Since time.Time `json:"since,omitzero"`  // of this state; zero when it was never another
+	Fault string    `json:"fault,omitempty"` // while it is not up: what is wrong
+}
+
+// ShippingStatus is how far the activity store is behind the verdict log. Where
+// activity is read from the log itself, everything is zero.
+type ShippingStatus struct {
+	Holding    bool    `json:"holding"` // this node ships; another one may
+	Through    int64   `json:"through"` // change_seq of the last verdict that is there
+	LagRows    int64   `json:"lag_rows"`
+	LagSeconds float64 `json:"lag_s"`
+}
+
+// LimitsStatus is how shared rate limits are being decided.
+type LimitsStatus struct {
+	Local uint64 `json:"local"` // decisions that this node took by itself because the shared limiter was not there
 }
 
 // Refusal is a request that was not journaled. Query is redacted by who made it.

@@ -54,7 +54,8 @@ func (c *Console) getHealth(w http.ResponseWriter, _ *request) error {
 }
 
 // getReady answers whether senders should be sent here. A pipeline that lags
-// does not count: intake goes on without it.
+// does not count, nor does a backend that is away: intake goes on without, and
+// no other node could do better. They are named all the same.
 func (c *Console) getReady(w http.ResponseWriter, _ *request) error {
 	h := health{OK: true, Parts: map[string]string{}}
 	if c.cfg.Node == nil {
@@ -76,6 +77,9 @@ func (c *Console) getReady(w http.ResponseWriter, _ *request) error {
 		intake = err.Error()
 	}
 	h.part("intake", intake)
+	for _, b := range s.Backends {
+		h.note(b)
+	}
 	return h.answer(w)
 }
 
@@ -84,6 +88,15 @@ func (h *health) part(name, fault string) {
 	if fault != "" {
 		h.Parts[name], h.OK = fault, false
 	}
+}
+
+// note names what the node leans on, without a say in the answer.
+func (h *health) note(b BackendStatus) {
+	text := "ok"
+	if !b.Up {
+		text = "degraded: " + b.Kind + ": " + b.Fault
+	}
+	h.Parts[b.Role] = text
 }
 
 func (h *health) answer(w http.ResponseWriter) error {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"reflect"
 	"testing"
+	"time"
 )
 
 func TestStatus(t *testing.T) {
@@ -42,13 +43,42 @@ func TestHealth(t *testing.T) {
 		}
 	}
 	f("/healthz", http.StatusOK, map[string]string{"console": "ok", "node": "ok"})
-	f("/readyz", http.StatusOK, map[string]string{"node": "ok", "journal": "ok", "intake": "ok"})
+	f("/readyz", http.StatusOK, map[string]string{"node": "ok", "journal": "ok", "intake": "ok", "store": "ok"})
 
 	b.node.status.Journal.Full, b.node.ready = true, errors.New("the journal is full")
 	f("/healthz", http.StatusOK, map[string]string{"console": "ok", "node": "ok"})
-	f("/readyz", http.StatusServiceUnavailable, map[string]string{"node": "ok", "journal": "full", "intake": "the journal is full"})
+	f("/readyz", http.StatusServiceUnavailable, map[string]string{"node": "ok", "journal": "full", "intake": "the journal is full", "store": "ok"})
 
 	b.node.status.Journal.Failed, b.node.status.Failed = true, "sync failed"
 	f("/healthz", http.StatusServiceUnavailable, map[string]string{"console": "ok", "node": "sync failed"})
-	f("/readyz", http.StatusServiceUnavailable, map[string]string{"node": "sync failed", "journal": "failed", "intake": "the journal is full"})
+	f("/readyz", http.StatusServiceUnavailable, map[string]string{"node": "sync failed", "journal": "failed", "intake": "the journal is full", "store": "ok"})
+}
+
+// TestBackendsAway: senders may come while everything that a node leans on is
+// away, and who asks is told all of it.
+func TestBackendsAway(t *testing.T) {
+	b := newBench(t)
+	since := day0.Add(-time.Minute)
+	b.node.status.Parked = -1
+	b.node.status.Backends = []BackendStatus{
+		{Role: "store", Kind: "postgres", Since: since, Fault: "no answer"},
+		{Role: "index", Kind: "redis", Up: true, Since: since},
+		{Role: "limits", Kind: "redis", Since: since, Fault: "connection refused"},
+		{Role: "activity", Kind: "clickhouse", Since: since, Fault: "disk full"},
+	}
+	b.node.status.Shipping = ShippingStatus{Holding: true, Through: 40, LagRows: 2, LagSeconds: 61.5}
+	b.node.status.Limits.Local = 9
+
+	var h health
+	b.send("GET", "/readyz", "").is(http.StatusOK, &h)
+	want := map[string]string{"node": "ok", "journal": "ok", "intake": "ok", "store": "degraded: postgres: no answer", "index": "ok",
+		"limits": "degraded: redis: connection refused", "activity": "degraded: clickhouse: disk full"}
+	if !h.OK || !reflect.DeepEqual(h.Parts, want) {
+		t.Errorf("/readyz: %+v, want %v", h, want)
+	}
+	var got NodeStatus
+	b.ask("GET", "/api/v1/status", "").is(http.StatusOK, &got)
+	if !reflect.DeepEqual(got, b.node.status) {
+		t.Errorf("status %+v, want %+v", got, b.node.status)
+	}
 }

@@ -55,6 +55,7 @@ const (
 const (
 	SameEvent          Reason = "same_event"        // Detail.Of told it first
 	OtherContent       Reason = "other_content"     // same identity as Detail.Of, other money
+	ToldFirst          Reason = "told_first"        // Detail.Of repeated it and was booked before it
 	SameValue          Reason = "same_value"        // nothing to change
 	OlderThanBooked    Reason = "older_than_booked" // Detail.Of was received later and counts
 	AmountOverCap      Reason = "amount_over_cap"   // Detail.Limit millionths

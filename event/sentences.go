@@ -45,6 +45,7 @@ var sentences = map[Reason]string{
 
 	SameEvent:          "The same postback was received before, as {of}. A source without an identity remembers postbacks for its dedupe_window; set identity when equal ones can be meant.",
 	OtherContent:       "The same id was received before, as {of}, with other money: nothing was booked. Ask the buyer which is right.",
+	ToldFirst:          "Its repeat {of} reached another node and was booked before it. This one counts in its place, and so does what was told between the two.",
 	SameValue:          "The call has this value already.",
 	OlderThanBooked:    "A later postback, {of}, has set this call's value.",
 	AmountOverCap:      "The amount is above the source's cap of {limit}, so nothing was booked. If it is right, raise amount_max and have the buyer send it again under another id or after the dedupe window.",

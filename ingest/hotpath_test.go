@@ -6,12 +6,16 @@ package ingest
 
 import (
 	"bufio"
+	"fmt"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/tallyhook/tallyhook/bench/services"
 	"github.com/tallyhook/tallyhook/event"
 	"github.com/tallyhook/tallyhook/source"
 )
@@ -29,17 +33,6 @@ func (j *countingJournal) AppendAll(recs [][]byte) (event.ID, error) { return j.
 const hotRequest = "POST /v1/postbacks/buyer?sub=7 HTTP/1.1\r\nHost: edge.example\r\nUser-Agent: ringba/1.0\r\nAccept: */*\r\n" +
 	"X-Request-Id: 0123456789\r\nX-Forwarded-For: 192.0.2.77\r\nX-Webhook-Secret: right\r\nContent-Type: application/json\r\nContent-Length: 72\r\n\r\n" +
 	`{"caller_id":"+13055551234","duration":90,"payout":50,"ref_id":"abc12345`
-
-// loadRequest parses text as the server would, into a fresh context.
-func loadRequest(t testing.TB, text string) *fasthttp.RequestCtx {
-	t.Helper()
-	ctx := new(fasthttp.RequestCtx)
-	ctx.Init(new(fasthttp.Request), &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 5}, nil)
-	if err := ctx.Request.Read(bufio.NewReader(strings.NewReader(text))); err != nil {
-		t.Fatal(err)
-	}
-	return ctx
-}
 
 func hotNode(t testing.TB) *node {
 	proxies, err := ParseTrustedProxies([]string{"127.0.0.0/8"})
@@ -60,6 +53,49 @@ func TestAcceptedPostbackAllocates(t *testing.T) {
 	if ctx.Response.StatusCode() != 200 {
 		t.Errorf("answered %d %s", ctx.Response.StatusCode(), ctx.Response.Body())
 	}
+}
+
+// A shared limit in its steady state allocates nothing either; its renewals do,
+// ten or twenty times a second.
+func TestLeasedLimiterAllocates(t *testing.T) {
+	l := openNodeLimiter(t, RedisLimiterConfig{Client: redisClient(t, services.Redis(t).URL), Prefix: "th:"})
+	src := limitedSource(t, "a", source.PerMinuteMax, source.PerMinuteMax)
+	refused := 0
+	if got := testing.AllocsPerRun(100_000, func() {
+		if ok, _ := l.Allow(src, peerA, time.Now()); !ok {
+			refused++
+		}
+	}); got != 0 || refused > 0 {
+		t.Errorf("%v allocations a request, %d refused", got, refused)
+	}
+}
+
+// BenchmarkLimiters compares a node's own limits with shared ones: leased, as
+// they are from ten a second on, and exact, with a round trip for each request
+// or for as many as wait at once.
+func BenchmarkLimiters(b *testing.B) {
+	client := redisClient(b, services.Redis(b).URL)
+	var sources atomic.Int64
+	f := func(name string, l Limiter, perMin, senders int) {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetParallelism(senders)
+			b.RunParallel(func(pb *testing.PB) {
+				var src *source.Source
+				for i := 0; pb.Next(); i++ {
+					if i%perMin == 0 { // the quota is spent: go on with another bucket
+						src = limitedSource(b, fmt.Sprintf("s%d", sources.Add(1)), perMin, -1)
+					}
+					l.Allow(src, peerA, time.Now())
+				}
+			})
+		})
+	}
+	shared := openNodeLimiter(b, RedisLimiterConfig{Client: client, Prefix: "th:"})
+	f("memory", NewMemoryLimiter(MemoryLimiterConfig{}), source.PerMinuteMax, 1)
+	f("leased", shared, source.PerMinuteMax, 1)
+	f("exact-1-a-core", shared, SharedExactPerMin-1, 1)
+	f("exact-64-a-core", shared, SharedExactPerMin-1, 64)
 }
 
 // BenchmarkHandler is what a postback costs beyond fasthttp itself, in mode

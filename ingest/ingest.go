@@ -7,7 +7,9 @@
 // A refused request leaves no trace but a counter and a line in its source's
 // Refused list. An accepted one is on disk, synced, before its sender reads a
 // 2xx. No database stands in between. A sender whose source wants the verdict
-// waits at the Board, where the pipeline delivers it after the ledger's commit.
+// waits at the Board, where the pipeline delivers it after the ledger's commit;
+// it waits a moment, or, if its source is acknowledged by the commit alone,
+// until then or a 503.
 package ingest
 
 import (
@@ -39,8 +41,9 @@ type Journal interface {
 	AppendAll(recs [][]byte) (first event.ID, err error)
 }
 
-// Limiter bounds what one source and one address may send. It never blocks:
-// a backend that is out of reach decides by what it knows. retryAfter is how
+// Limiter bounds what one source and one address may send. It waits for nothing
+// longer than a moment: when its backend is out of reach, the node decides by
+// what it knows. retryAfter is how
 // long until the same request would be let through; it is positive when ok is
 // false. Addresses of IPv6 count by their /64.
 type Limiter interface {
@@ -137,12 +140,13 @@ func (l *Limits) fill(proxied bool) {
 
 // Server answers senders. Make one with New.
 type Server struct {
-	cfg      Config
-	http     *fasthttp.Server
-	stats    Stats
-	refused  refusedLists
-	scratch  sync.Pool    // of *request, see getRequest
-	loggedAt atomic.Int64 // second of the last line about the journal
+	cfg        Config
+	http       *fasthttp.Server
+	stats      Stats
+	refused    refusedLists
+	scratch    sync.Pool    // of *request, see getRequest
+	loggedAt   atomic.Int64 // second of the last line about the journal
+	committing atomic.Int64 // senders that wait for the ledger's commit
 }
 
 // New makes a Server; it panics when a part that must be set is nil.

@@ -13,12 +13,18 @@ import (
 	"github.com/tallyhook/tallyhook/source"
 )
 
-// limiters are the backends that must keep the promises below. Each opens
-// empty and allows failuresPerMin failed authentications of one address.
-var limiters = map[string]func(t *testing.T, failuresPerMin int) Limiter{
-	"memory": func(_ *testing.T, failuresPerMin int) Limiter {
-		return NewMemoryLimiter(MemoryLimiterConfig{FailuresPerMin: failuresPerMin})
+// openLimiter makes an empty limiter that allows failuresPerMin failed
+// authentications of one address.
+type openLimiter func(t *testing.T, failuresPerMin int) Limiter
+
+// limiters are the backends that must keep the promises below.
+var limiters = map[string]func(t *testing.T) openLimiter{
+	"memory": func(*testing.T) openLimiter {
+		return func(_ *testing.T, failuresPerMin int) Limiter {
+			return NewMemoryLimiter(MemoryLimiterConfig{FailuresPerMin: failuresPerMin})
+		}
 	},
+	"redis": openRedisLimiters,
 }
 
 func limitedSource(t testing.TB, id string, perToken, perIP int) *source.Source {
@@ -49,8 +55,9 @@ func spend(t *testing.T, l Limiter, src *source.Source, peer netip.Addr, now tim
 }
 
 func TestLimiter(t *testing.T) {
-	for name, open := range limiters {
+	for name, backend := range limiters {
 		t.Run(name, func(t *testing.T) {
+			open := backend(t)
 			t.Run("a minute's quota at once, then the rate", func(t *testing.T) { limiterRate(t, open(t, 100)) })
 			t.Run("never above rate and burst", func(t *testing.T) { limiterNeverAbove(t, open) })
 			t.Run("sources do not disturb each other", func(t *testing.T) { limiterApart(t, open(t, 100)) })
@@ -89,7 +96,7 @@ func limiterRate(t *testing.T, l Limiter) {
 	}
 }
 
-func limiterNeverAbove(t *testing.T, open func(*testing.T, int) Limiter) {
+func limiterNeverAbove(t *testing.T, open openLimiter) {
 	rapid.Check(t, func(rt *rapid.T) {
 		l := open(t, 100)
 		perMin := rapid.IntRange(1, 5000).Draw(rt, "per minute")

@@ -44,14 +44,18 @@ type peerKey struct {
 	peer   netip.Addr
 }
 
+func (c *MemoryLimiterConfig) fill() {
+	if c.FailuresPerMin == 0 {
+		c.FailuresPerMin = 100
+	}
+	if c.PeersMax == 0 {
+		c.PeersMax = 1 << 16
+	}
+}
+
 // NewMemoryLimiter makes an empty limiter.
 func NewMemoryLimiter(cfg MemoryLimiterConfig) *MemoryLimiter {
-	if cfg.FailuresPerMin == 0 {
-		cfg.FailuresPerMin = 100
-	}
-	if cfg.PeersMax == 0 {
-		cfg.PeersMax = 1 << 16
-	}
+	cfg.fill()
 	l := &MemoryLimiter{failures: cfg.FailuresPerMin, seed: maphash.MakeSeed()}
 	for i := range limiterShards {
 		l.sources[i] = buckets[string]{free: map[string]int64{}, max: sourcesMax / limiterShards}
@@ -101,25 +105,33 @@ type buckets[K comparable] struct {
 }
 
 func (b *buckets[K]) take(k K, perMin int, now int64) (ok bool, wait time.Duration) {
-	every := (int64(time.Minute) + int64(perMin) - 1) / int64(perMin)
-	quota := every * int64(perMin)
-
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	full, known := b.free[k]
 	if !known {
 		b.makeRoom(now)
 	}
+	full, ok, wait = draw(full, perMin, now)
+	b.free[k] = full
+	return ok, wait
+}
+
+// interval is the time from one token to the next, rounded up, in nanoseconds.
+// A bucket holds perMin of them.
+func interval(perMin int) int64 { return (int64(time.Minute) + int64(perMin) - 1) / int64(perMin) }
+
+// draw takes a token out of a bucket that will be full again at full, if one
+// is left, and gives the time at which it will be full then.
+func draw(full int64, perMin int, now int64) (after int64, ok bool, wait time.Duration) {
+	every := interval(perMin)
+	quota := every * int64(perMin)
 	// Further ahead than an empty bucket can only be a clock that was set
 	// back, or a limit that was lowered: take it for an empty one.
 	full = min(max(full, now), now+quota)
-	if ok = full+every <= now+quota; ok {
-		full += every
-	} else {
-		wait = time.Duration(full + every - now - quota)
+	if full+every <= now+quota {
+		return full + every, true, 0
 	}
-	b.free[k] = full
-	return ok, wait
+	return full, false, time.Duration(full + every - now - quota)
 }
 
 func (b *buckets[K]) makeRoom(now int64) {

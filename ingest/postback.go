@@ -59,6 +59,8 @@ func (s *Server) postback(ctx *fasthttp.RequestCtx, q *request) {
 	src.Seen.Received.Add(1)
 
 	switch {
+	case src.Spec.Ack == source.AckCommitted:
+		s.replyCommitted(ctx, q, src, id, flags)
 	case flags&event.FlagPaused != 0:
 		s.replyPaused(ctx, q, src, id)
 	case flags&event.FlagReply != 0:
@@ -78,9 +80,13 @@ func (s *Server) flags(src *source.Source, q *request) (f event.Flags) {
 	if q.route.test {
 		f |= event.FlagTest
 	}
-	switch {
-	case src.Spec.Paused:
+	if src.Spec.Paused {
 		f |= event.FlagPaused
+	}
+	switch {
+	case src.Spec.Ack == source.AckCommitted:
+		f |= event.FlagReply // whatever the reply says, it is held until the commit
+	case src.Spec.Paused:
 	case src.Spec.Reply.Mode != source.ReplyVerdict:
 	case s.cfg.Lag():
 		src.Seen.Degraded.Add(1)

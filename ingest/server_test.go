@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/valyala/fasthttp"
+
 	"github.com/tallyhook/tallyhook/event"
 	"github.com/tallyhook/tallyhook/source"
 )
@@ -228,6 +230,17 @@ func (n *node) raw(t *testing.T, text string, want int) (statuses []int, closed 
 		}
 	}
 	return statuses, false
+}
+
+// loadRequest parses text as the server would, into a fresh context.
+func loadRequest(t testing.TB, text string) *fasthttp.RequestCtx {
+	t.Helper()
+	ctx := new(fasthttp.RequestCtx)
+	ctx.Init(new(fasthttp.Request), &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 5}, nil)
+	if err := ctx.Request.Read(bufio.NewReader(strings.NewReader(text))); err != nil {
+		t.Fatal(err)
+	}
+	return ctx
 }
 
 func contains(list []event.Pair, name, value string) bool {

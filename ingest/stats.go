@@ -15,6 +15,9 @@ type Stats struct {
 
 	VerdictWaits atomic.Int64 // postbacks that waited for their verdict
 	WaitTimeouts atomic.Int64 // and got accepted instead, because it did not come in time
+
+	CommitWaits    atomic.Int64 // postbacks of sources with source.AckCommitted that waited for the ledger
+	CommitTimeouts atomic.Int64 // and were answered 503, because it did not commit in time
 }
 
 func (st *Stats) answered(status int) {

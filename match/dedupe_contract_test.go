@@ -9,21 +9,41 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
+	"github.com/tallyhook/tallyhook/bench/services"
 	"github.com/tallyhook/tallyhook/event"
 )
 
 // deduperUnderTest is an empty deduper that remembers for 24 hours.
 type deduperUnderTest struct {
 	Deduper
-	pass   func(time.Duration) // lets time go by
-	settle func()              // returns when what was claimed is seen by all
+	pass func(time.Duration) // lets time go by
 }
 
-var dedupers = map[string]func(t *testing.T) deduperUnderTest{
-	"memory": func(*testing.T) deduperUnderTest {
-		c := new(clock)
-		return deduperUnderTest{NewMemoryDeduper(MemoryDeduperConfig{Window: testWindow, Now: c.now}), c.pass, func() {}}
+// dedupers makes what all tests of one backend share, and opens empty ones.
+var dedupers = map[string]func(*testing.T) func(*testing.T) deduperUnderTest{
+	"memory": func(*testing.T) func(*testing.T) deduperUnderTest {
+		return func(*testing.T) deduperUnderTest {
+			c := new(clock)
+			return deduperUnderTest{NewMemoryDeduper(MemoryDeduperConfig{Window: testWindow, Now: c.now}), c.pass}
+		}
 	},
+	"redis": func(t *testing.T) func(*testing.T) deduperUnderTest {
+		return redisDedupers(redisClient(t, services.Redis(t).URL))
+	},
+	"redis cluster": func(t *testing.T) func(*testing.T) deduperUnderTest { return redisDedupers(redisCluster(t)) },
+}
+
+func redisDedupers(client redis.UniversalClient) func(*testing.T) deduperUnderTest {
+	return func(t *testing.T) deduperUnderTest {
+		flush(t, client)
+		return deduperUnderTest{redisDeduper(client), func(d time.Duration) { age(t, client, d) }}
+	}
+}
+
+func redisDeduper(client redis.UniversalClient) *RedisDeduper {
+	return NewRedisDeduper(RedisDeduperConfig{Client: client, Prefix: testPrefix, Window: testWindow})
 }
 
 const testWindow = 24 * time.Hour
@@ -44,7 +64,6 @@ func (x deduperUnderTest) claims(t *testing.T, name string, keys []event.Digest,
 	if err := x.Claim(t.Context(), keys, ids, got); err != nil {
 		t.Fatal(err)
 	}
-	x.settle()
 	if !slices.Equal(got, want) {
 		t.Errorf("%s: owners %v, want %v", name, got, want)
 	}
@@ -56,8 +75,9 @@ func (x deduperUnderTest) claim(t *testing.T, name, key string, id, want event.I
 }
 
 func TestDeduper(t *testing.T) {
-	for name, open := range dedupers {
+	for name, backend := range dedupers {
 		t.Run(name, func(t *testing.T) {
+			open := backend(t)
 			for _, c := range []struct {
 				promise string
 				check   func(*testing.T, deduperUnderTest)
@@ -191,7 +211,7 @@ func dedupeModel(t *testing.T, x deduperUnderTest) {
 func TestMemoryDeduperCap(t *testing.T) {
 	c := new(clock)
 	d := NewMemoryDeduper(MemoryDeduperConfig{KeysMax: 6400, Now: c.now})
-	x := deduperUnderTest{d, c.pass, func() {}}
+	x := deduperUnderTest{d, c.pass}
 	for n := range uint64(20_000) {
 		x.claim(t, "claimed", fmt.Sprint(n), eventID(n), eventID(n))
 		if d.Len() > 6400 {

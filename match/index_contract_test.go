@@ -4,25 +4,68 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
+	"github.com/tallyhook/tallyhook/bench/services"
 	"github.com/tallyhook/tallyhook/event"
 )
 
 // indexUnderTest is an empty index that keeps calls for 72 hours.
 type indexUnderTest struct {
-	Index
-	pass   func(time.Duration) // lets time go by, from noon on
-	settle func()              // returns when what was Put can be found
+	rebuiltIndex
+	pass func(time.Duration) // lets time go by, from noon on
 }
 
-var indexes = map[string]func(t *testing.T) indexUnderTest{
-	"memory": func(*testing.T) indexUnderTest {
-		c := new(clock)
-		return indexUnderTest{NewMemoryIndex(MemoryIndexConfig{Keep: testKeep, Now: c.now}), c.pass, func() {}}
+// rebuiltIndex is an Index that knows when it is not whole, as both do.
+type rebuiltIndex interface {
+	Index
+	NeedsRebuild(context.Context) (bool, error)
+}
+
+// indexes makes what all tests of one backend share, and opens empty ones.
+var indexes = map[string]func(*testing.T) func(*testing.T) indexUnderTest{
+	"memory": func(*testing.T) func(*testing.T) indexUnderTest {
+		return func(*testing.T) indexUnderTest {
+			c := new(clock)
+			return indexUnderTest{NewMemoryIndex(MemoryIndexConfig{Keep: testKeep, Now: c.now}), c.pass}
+		}
 	},
+	"redis": func(t *testing.T) func(*testing.T) indexUnderTest {
+		client := redisClient(t, services.Redis(t).URL)
+		return func(t *testing.T) indexUnderTest {
+			flush(t, client)
+			c := new(clock)
+			return indexUnderTest{redisIndex(client, c), func(d time.Duration) { c.pass(d); age(t, client, d) }}
+		}
+	},
+	"redis cluster": func(t *testing.T) func(*testing.T) indexUnderTest {
+		client := redisCluster(t)
+		return func(t *testing.T) indexUnderTest {
+			flush(t, client)
+			c := new(clock)
+			return indexUnderTest{clusterIndex{redisIndex(client, c)}, func(d time.Duration) { c.pass(d); age(t, client, d) }}
+		}
+	},
+}
+
+func redisIndex(client redis.UniversalClient, c *clock) *RedisIndex {
+	return NewRedisIndex(RedisIndexConfig{Client: client, Prefix: testPrefix, Keep: testKeep, Now: c.now})
+}
+
+// clusterIndex says of Find what Through says: in a Cluster Find claims
+// nothing, which has a test of its own.
+type clusterIndex struct{ *RedisIndex }
+
+func (x clusterIndex) Find(ctx context.Context, wants []Want, out [][]int64) (int64, error) {
+	if through, err := x.RedisIndex.Find(ctx, wants, out); through != 0 || err != nil {
+		return 0, fmt.Errorf("through %d, error %v; want 0 in a Cluster, none", through, err)
+	}
+	return x.Through(ctx)
 }
 
 const testKeep = 72 * time.Hour
@@ -47,19 +90,26 @@ func (c *clock) pass(d time.Duration) {
 
 func (x indexUnderTest) put(t *testing.T, calls ...event.Call) {
 	t.Helper()
-	if err := x.Put(t.Context(), calls, 0); err != nil {
+	if err := x.Put(t.Context(), calls, 0, 0); err != nil {
 		t.Fatal(err)
 	}
-	x.settle()
 }
 
 func (x indexUnderTest) through(t *testing.T) int64 {
 	t.Helper()
-	through, err := x.Find(t.Context(), nil, nil)
+	found, err := x.Find(t.Context(), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return through
+	told, err := x.Through(t.Context())
+	if err != nil || told != found {
+		t.Fatalf("Find says complete through %d, Through says %d, error %v", found, told, err)
+	}
+	needs, err := x.NeedsRebuild(t.Context())
+	if err != nil || needs && found > 0 {
+		t.Fatalf("complete through %d, needs a rebuild: %t, error %v", found, needs, err)
+	}
+	return found
 }
 
 // find checks which calls w finds.
@@ -93,8 +143,9 @@ func scanOf(calls ...event.Call) Scan {
 }
 
 func TestIndex(t *testing.T) {
-	for name, open := range indexes {
+	for name, backend := range indexes {
 		t.Run(name, func(t *testing.T) {
+			open := backend(t)
 			for _, c := range []struct {
 				promise string
 				check   func(*testing.T, indexUnderTest)
@@ -112,7 +163,11 @@ func TestIndex(t *testing.T) {
 				{"no part is given for the whole", indexSince},
 				{"a start that is learnt later counts", indexLearntStart},
 				{"the newest calls of a busy caller", indexBusyCaller},
+				{"a call without a number is a bug", indexBug},
 				{"complete after a rebuild only", indexThrough},
+				{"ranges come in any order", indexRanges},
+				{"many gaps are closed by one range", indexManyGaps},
+				{"complete as far as the model", indexRangesModel},
 				{"a failed rebuild leaves it incomplete", indexRebuildFails},
 				{"a rebuild goes on beside Put", indexRebuildBesidePut},
 				{"used by many at once", indexConcurrent},
@@ -129,7 +184,7 @@ func indexMissing(t *testing.T, x indexUnderTest) {
 	x.find(t, "no names at all", Want{})
 	x.put(t, rang(1, alice, 0))
 	x.find(t, "another", byCaller(bob))
-	if err := x.Put(t.Context(), nil, 3); err != nil {
+	if err := x.Put(t.Context(), nil, 0, 3); err != nil {
 		t.Errorf("put of nothing: %v", err)
 	}
 }
@@ -257,15 +312,33 @@ func indexSince(t *testing.T, x indexUnderTest) {
 	f("no longer kept", at(-testKeep+time.Hour))
 }
 
+// A backend may go by the latest start that it was ever told, or by the last.
 func indexLearntStart(t *testing.T, x indexUnderTest) {
-	x.put(t, event.Call{No: 1, CallID: "c1", Caller: alice})
-	x.put(t, rang(1, alice, -48*time.Hour))
-	x.pass(25 * time.Hour)
-	x.find(t, "gone with its start", byCaller(alice))
 	x.put(t, rang(2, alice, -40*time.Hour))
-	x.put(t, rang(2, alice, 20*time.Hour))
-	x.pass(20 * time.Hour)
-	x.find(t, "kept with its start", byCaller(alice), 2)
+	x.put(t, rang(2, alice, -time.Hour))
+	x.pass(40 * time.Hour)
+	x.find(t, "kept with its later start", byCaller(alice), 2)
+	x.put(t, event.Call{No: 1, CallID: "c1", Caller: bob})
+	x.put(t, rang(1, bob, 0))
+	x.pass(testKeep - 42*time.Hour)
+	x.find(t, "kept with its start", byCaller(bob), 1)
+	x.pass(44 * time.Hour)
+	x.find(t, "gone with all it was said of it", byCaller(bob))
+}
+
+func indexBug(t *testing.T, x indexUnderTest) {
+	f := func(no int64) {
+		t.Helper()
+		defer func() {
+			if got := fmt.Sprint(recover()); !strings.HasPrefix(got, "bug: call number ") {
+				t.Errorf("call number %d: %s", no, got)
+			}
+		}()
+		_ = x.Put(t.Context(), []event.Call{{No: no, CallID: "c"}}, 0, 1)
+	}
+	f(0)
+	f(-1)
+	f(callNoMax + 1)
 }
 
 func indexBusyCaller(t *testing.T, x indexUnderTest) {

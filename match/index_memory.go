@@ -2,7 +2,6 @@ package match
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -49,7 +48,7 @@ type MemoryIndex struct {
 	count   []int // live names by slice, a ring
 	names   int   // their sum
 
-	put        int64 // change number of the newest Put
+	has        ranges
 	complete   bool
 	rebuilding bool
 }
@@ -79,22 +78,20 @@ func NewMemoryIndex(c MemoryIndexConfig) *MemoryIndex {
 }
 
 // Put implements Index. It never fails.
-func (m *MemoryIndex) Put(_ context.Context, calls []event.Call, through int64) error {
+func (m *MemoryIndex) Put(_ context.Context, calls []event.Call, from, through int64) error {
 	m.add(calls, true)
 	m.mu.Lock()
-	m.put = max(m.put, through)
+	m.has.add(span{from, through})
 	m.mu.Unlock()
 	return nil
 }
-
-var errRebuilding = errors.New("a rebuild of the call index is running already; wait for it to end")
 
 // Rebuild implements Index. What was Put before or meanwhile is not undone.
 func (m *MemoryIndex) Rebuild(ctx context.Context, scan Scan, through int64, progress func(calls int)) error {
 	m.mu.Lock()
 	if m.rebuilding {
 		m.mu.Unlock()
-		return errRebuilding
+		return ErrRebuilding
 	}
 	m.rebuilding, m.complete = true, false
 	m.mu.Unlock()
@@ -115,8 +112,17 @@ func (m *MemoryIndex) Rebuild(ctx context.Context, scan Scan, through int64, pro
 	if err != nil {
 		return fmt.Errorf("rebuild call index after %d calls: %w", n, err)
 	}
-	m.put, m.complete = max(m.put, through), true
+	m.has.add(span{0, through})
+	m.complete = true
 	return nil
+}
+
+// NeedsRebuild reports whether the index is incomplete and nobody is at work
+// on that. It never fails.
+func (m *MemoryIndex) NeedsRebuild(context.Context) (bool, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return !m.complete && !m.rebuilding, nil
 }
 
 // Complete reports whether the index holds all recent calls.
@@ -213,10 +219,22 @@ func (m *MemoryIndex) Find(_ context.Context, wants []Want, out [][]int64) (thro
 		m.findChunk(wants[:n], out[:n], horizon)
 		wants, out = wants[n:], out[n:]
 	}
+	return m.through(), nil
+}
+
+// Through implements Index. It never fails.
+func (m *MemoryIndex) Through(context.Context) (int64, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.through(), nil
+}
+
+// through needs the lock.
+func (m *MemoryIndex) through() int64 {
 	if m.complete {
-		through = m.put
+		return m.has.through
 	}
-	return through, nil
+	return 0
 }
 
 func (m *MemoryIndex) findChunk(wants []Want, out [][]int64, horizon int64) {

@@ -2,7 +2,6 @@ package match
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -12,7 +11,7 @@ import (
 func TestMemoryIndexCap(t *testing.T) {
 	c := new(clock)
 	m := NewMemoryIndex(MemoryIndexConfig{CallsMax: 10, Now: c.now})
-	x := indexUnderTest{m, c.pass, func() {}}
+	x := indexUnderTest{m, c.pass}
 	// Two names each: room for twenty calls, five an hour.
 	for no := range int64(40) {
 		x.put(t, rang(no+1, fmt.Sprint("+1", no/5), time.Duration(no/5-8)*time.Hour))
@@ -47,7 +46,7 @@ func TestMemoryIndexForgets(t *testing.T) {
 			no := int64(hour*perHour + i + 1)
 			calls[i] = rang(no, fmt.Sprint("+1", no%5000), time.Duration(hour)*time.Hour)
 		}
-		if err := m.Put(t.Context(), calls, 1); err != nil {
+		if err := m.Put(t.Context(), calls, 0, 1); err != nil {
 			t.Fatal(err)
 		}
 		c.pass(time.Hour)
@@ -67,7 +66,7 @@ func TestMemoryIndexCounts(t *testing.T) {
 			t.Errorf("%s: %d names, want %d", name, names, want)
 		}
 	}
-	x := indexUnderTest{m, nil, func() {}}
+	x := indexUnderTest{m, nil}
 	for hour := range time.Duration(10) {
 		x.put(t, rang(1, alice, -hour*time.Hour))
 	}
@@ -90,21 +89,6 @@ func TestNameTableReusesDeadSlots(t *testing.T) {
 	}
 }
 
-func TestMemoryIndexBug(t *testing.T) {
-	f := func(no int64) {
-		t.Helper()
-		defer func() {
-			if got := fmt.Sprint(recover()); !strings.HasPrefix(got, "bug: call number ") {
-				t.Errorf("call number %d: %s", no, got)
-			}
-		}()
-		_ = NewMemoryIndex(MemoryIndexConfig{}).Put(t.Context(), []event.Call{{No: no, CallID: "c"}}, 1)
-	}
-	f(0)
-	f(-1)
-	f(callNoMax + 1)
-}
-
 func TestMemoryIndexAllocatesNothing(t *testing.T) {
 	m := NewMemoryIndex(MemoryIndexConfig{Now: new(clock).now})
 	calls := make([]event.Call, 500)
@@ -116,7 +100,7 @@ func TestMemoryIndexAllocatesNothing(t *testing.T) {
 	}
 	ctx := t.Context()
 	run := func() {
-		if err := m.Put(ctx, calls, 1); err != nil {
+		if err := m.Put(ctx, calls, 0, 1); err != nil {
 			t.Fatal(err)
 		}
 		for i := range out {

@@ -2,30 +2,47 @@
 //
 // Three things live here. An Index remembers the recent calls by their names,
 // a Deduper which event claimed an identity first; both are caches that may
-// forget or lag, and what they say travels with the batch as hints. Decide is
-// the rule itself, a pure function of a report and its candidates, which the
-// ledger applies inside its transaction to calls that it has read there.
+// forget, lag or be gone, and what they say travels with the batch as hints.
+// Decide is the rule itself, a pure function of a report and its candidates,
+// which the ledger applies inside its transaction to calls that it has read
+// there.
 //
 // A Matcher carries a batch to both caches: Find before the ledger, Put after
-// its commit. Neither can make money wrong, only the ledger slower.
+// its commit. Neither can make money wrong, only the ledger slower; and when
+// the caches are slow or gone, batches go on without them.
 package match
 
 import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/tallyhook/tallyhook/event"
 )
 
+// DefaultPatience is for how long a batch waits for caches outside this process.
+const DefaultPatience = 50 * time.Millisecond
+
+// patienceEvents is for how many events at most that is; more get more.
+const patienceEvents = 500
+
 // Matcher asks the index and the deduper on behalf of whole batches. It may
 // be used by many goroutines at once, each with its own batch.
+//
+// Trouble with the caches never reaches the stream: a batch that does not get
+// its answer in time goes on without hints, and no other asks until the caches
+// have answered one again (see Cache). Index and deduper count as one, since
+// they live on one server: what one of them has lost, the other is not asked.
 type Matcher struct {
-	Index  Index
-	Dedupe Deduper
+	Index    Index
+	Dedupe   Deduper
+	Patience time.Duration    // of a batch of up to 500 events, proportionally more for larger ones; default DefaultPatience
+	Now      func() time.Time // default time.Now
 
-	mu   sync.Mutex
-	free []*scratch
+	mu      sync.Mutex
+	free    []*scratch
+	circuit circuit
 }
 
 // scratch is the memory of one batch under way.
@@ -37,6 +54,44 @@ type scratch struct {
 	wants  []Want
 	hints  [][]int64
 	calls  []event.Call
+}
+
+// Cache says how the caches do, for metrics and readiness.
+func (m *Matcher) Cache() CacheStatus { return m.circuit.now() }
+
+// ask lets f ask the caches for so many events, unless they are in trouble,
+// and reports whether it was answered. The only error is that of ctx.
+func (m *Matcher) ask(ctx context.Context, events int, f func(context.Context) error) (answered bool, err error) {
+	if m.local() {
+		return true, f(ctx)
+	}
+	now := m.Now
+	if now == nil {
+		now = time.Now
+	}
+	a := m.circuit.begin(now())
+	if a == skipped {
+		return false, ctx.Err()
+	}
+	patience := m.Patience
+	if patience <= 0 {
+		patience = DefaultPatience
+	}
+	bounded, cancel := context.WithTimeout(ctx, patience*time.Duration(max(1, (events+patienceEvents-1)/patienceEvents)))
+	err = f(bounded)
+	cancel()
+	m.circuit.end(a, now(), err, ctx.Err() != nil)
+	if ctx.Err() != nil {
+		return false, ctx.Err()
+	}
+	return err == nil, nil
+}
+
+// local says that both caches are memory of this process, which never waits.
+func (m *Matcher) local() bool {
+	_, index := m.Index.(*MemoryIndex)
+	_, dedupe := m.Dedupe.(*MemoryDeduper)
+	return index && dedupe
 }
 
 func (m *Matcher) get() *scratch {
@@ -67,13 +122,37 @@ func (m *Matcher) put(s *scratch) {
 // likely a duplicate and needs no call. Nor does one whose ids the index does
 // not know, although it may know the caller: an id goes first, and only the
 // store can say that there is no such call. Without hints the ledger asks the
-// store. After an error Find may be called again with the same batch.
+// store, and so it does for the whole batch, with IndexedThrough 0, when the
+// caches do not answer. An error means that ctx has ended; Find may be called
+// again with the same batch.
 func (m *Matcher) Find(ctx context.Context, b *event.Batch) error {
 	s := m.get()
 	defer m.put(s)
-	if err := m.claim(ctx, b, s); err != nil {
-		return fmt.Errorf("claim %d identities of stream %d from %d: %w", len(s.keys), b.Stream, b.First, err)
+	answered, err := m.ask(ctx, len(b.Events), func(ctx context.Context) error {
+		if err := m.claim(ctx, b, s); err != nil {
+			return err
+		}
+		return m.find(ctx, b, s)
+	})
+	if !answered {
+		forget(b)
 	}
+	if err != nil {
+		return fmt.Errorf("find hints for %d events of stream %d from %d: %w", len(b.Events), b.Stream, b.First, err)
+	}
+	return nil
+}
+
+// forget leaves b without hints.
+func forget(b *event.Batch) {
+	for i := range b.Events {
+		b.Events[i].HintOwner, b.Events[i].Hints = event.ID{}, b.Events[i].Hints[:0]
+	}
+	b.IndexedThrough = 0
+}
+
+// find fills in Hints and IndexedThrough.
+func (m *Matcher) find(ctx context.Context, b *event.Batch, s *scratch) error {
 	s.wants, s.hints, s.at = s.wants[:0], s.hints[:0], s.at[:0]
 	for i := range b.Events {
 		e := &b.Events[i]
@@ -86,7 +165,7 @@ func (m *Matcher) Find(ctx context.Context, b *event.Batch) error {
 	}
 	through, err := m.Index.Find(ctx, s.wants, s.hints)
 	if err != nil {
-		return fmt.Errorf("find calls for %d reports of stream %d from %d: %w", len(s.wants), b.Stream, b.First, err)
+		return err
 	}
 	for j, i := range s.at {
 		b.Events[i].Hints = s.hints[j]
@@ -156,9 +235,11 @@ func wantOf(r *event.Report, p *event.Policy, receivedAt int64) (w Want) {
 }
 
 // Put tells the index of the calls in b, which the ledger has merged and
-// committed as change number through at the latest; batches come in the order
-// of their commits. After an error Put may be called again.
-func (m *Matcher) Put(ctx context.Context, b *event.Batch, through int64) error {
+// committed: every call change after from up to through is among them. When
+// the caches do not take it in, the index lacks that range until somebody puts
+// it (see Index.Through). An error means that ctx has ended; Put may be called
+// again.
+func (m *Matcher) Put(ctx context.Context, b *event.Batch, from, through int64) error {
 	s := m.get()
 	defer m.put(s)
 	s.calls = s.calls[:0]
@@ -167,7 +248,12 @@ func (m *Matcher) Put(ctx context.Context, b *event.Batch, through int64) error 
 			s.calls = append(s.calls, e.Call)
 		}
 	}
-	if err := m.Index.Put(ctx, s.calls, through); err != nil {
+	if len(s.calls) == 0 && through <= from {
+		return nil
+	}
+	if _, err := m.ask(ctx, len(s.calls), func(ctx context.Context) error {
+		return m.Index.Put(ctx, s.calls, from, through)
+	}); err != nil {
 		return fmt.Errorf("put %d calls of stream %d from %d into the index: %w", len(s.calls), b.Stream, b.First, err)
 	}
 	return nil

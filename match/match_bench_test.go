@@ -1,6 +1,7 @@
 package match
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
@@ -11,6 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
+	"github.com/tallyhook/tallyhook/bench/services"
 	"github.com/tallyhook/tallyhook/event"
 )
 
@@ -40,60 +44,80 @@ const (
 	benchBatches = 400
 )
 
-// BenchmarkFind asks an index of that many calls, with four names each, for
-// calls by one name, 500 at a time. The largest takes 2 GB and half a minute
-// to fill: TALLYHOOK_BENCH_10M=1 asks for it.
-func BenchmarkFind(b *testing.B) {
-	sizes := []int{10_000, 1_000_000}
-	if os.Getenv("TALLYHOOK_BENCH_10M") != "" {
-		sizes = append(sizes, 10_000_000)
+// benchSizes are how many calls an index is measured with. The largest takes
+// 2 GB and some minutes to fill: BENCH_BIG=1 asks for it.
+func benchSizes() []int {
+	if os.Getenv("BENCH_BIG") == "1" {
+		return []int{10_000, 1_000_000, 10_000_000}
 	}
-	for _, n := range sizes {
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
+	return []int{10_000, 1_000_000}
+}
+
+// BenchmarkFind asks an index of that many calls, with four names each, for
+// calls by one name, 500 at a time, and measures what a call takes: of the heap,
+// or of the server's used_memory.
+func BenchmarkFind(b *testing.B) {
+	for _, n := range benchSizes() {
+		b.Run(fmt.Sprintf("memory/%d", n), func(b *testing.B) {
 			before := heap()
 			m := filled(b, n)
-			perCall := float64(heap()-before) / float64(n)
-			rng := rand.New(rand.NewPCG(1, 2))
-			wants := make([]Want, benchBatch*benchBatches)
-			for i := range wants {
-				var room [4]event.CallKey
-				c := benchCall(int64(1 + rng.IntN(n)))
-				wants[i] = by(c.AppendKeys(room[:0])[i%4])
-			}
-			out := make([][]int64, benchBatch)
-			ctx := b.Context()
-			var took []time.Duration
-			for b.Loop() {
-				at := len(took) % benchBatches * benchBatch
-				for i := range out {
-					out[i] = out[i][:0]
-				}
-				start := time.Now()
-				if _, err := m.Find(ctx, wants[at:at+benchBatch], out); err != nil {
-					b.Fatal(err)
-				}
-				took = append(took, time.Since(start))
-			}
-			for i := range out {
-				if len(out[i]) == 0 {
-					b.Fatal("a call that was put is not found")
-				}
-			}
-			slices.Sort(took)
-			each := func(q float64) float64 {
-				return float64(took[int(q*float64(len(took)-1))].Nanoseconds()) / benchBatch
-			}
-			b.ReportMetric(0, "ns/op")
-			b.ReportMetric(each(0.50), "p50-ns/find")
-			b.ReportMetric(each(0.99), "p99-ns/find")
-			b.ReportMetric(perCall, "B/call")
+			measureFind(b, m, n, float64(heap()-before)/float64(n))
+		})
+		b.Run(fmt.Sprintf("redis/%d", n), func(b *testing.B) {
+			client := redisClient(b, services.Redis(b).URL)
+			before := usedMemory(b, client)
+			x := filledRedis(b, client, n)
+			measureFind(b, x, n, float64(usedMemory(b, client)-before)/float64(n))
 		})
 	}
 }
 
+func measureFind(b *testing.B, x Index, n int, perCall float64) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	wants := make([]Want, benchBatch*benchBatches)
+	for i := range wants {
+		var room [4]event.CallKey
+		c := benchCall(int64(1 + rng.IntN(n)))
+		wants[i] = by(c.AppendKeys(room[:0])[i%4])
+	}
+	out := make([][]int64, benchBatch)
+	ctx := b.Context()
+	var took []time.Duration
+	for b.Loop() {
+		at := len(took) % benchBatches * benchBatch
+		for i := range out {
+			out[i] = out[i][:0]
+		}
+		start := time.Now()
+		if _, err := x.Find(ctx, wants[at:at+benchBatch], out); err != nil {
+			b.Fatal(err)
+		}
+		took = append(took, time.Since(start))
+	}
+	for i := range out {
+		if len(out[i]) == 0 {
+			b.Fatal("a call that was put is not found")
+		}
+	}
+	slices.Sort(took)
+	each := func(q float64) float64 {
+		return float64(took[int(q*float64(len(took)-1))].Nanoseconds()) / benchBatch
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(each(0.50), "p50-ns/find")
+	b.ReportMetric(each(0.99), "p99-ns/find")
+	b.ReportMetric(perCall, "B/call")
+}
+
 // BenchmarkPut updates an index of a million calls, 500 at a time.
 func BenchmarkPut(b *testing.B) {
-	m := filled(b, 1_000_000)
+	b.Run("memory", func(b *testing.B) { measurePut(b, filled(b, 1_000_000)) })
+	b.Run("redis", func(b *testing.B) {
+		measurePut(b, filledRedis(b, redisClient(b, services.Redis(b).URL), 1_000_000))
+	})
+}
+
+func measurePut(b *testing.B, x Index) {
 	calls := make([]event.Call, benchBatch)
 	n, ctx := int64(0), b.Context()
 	b.ReportAllocs()
@@ -104,16 +128,28 @@ func BenchmarkPut(b *testing.B) {
 			n++
 		}
 		b.StartTimer()
-		if err := m.Put(ctx, calls, 1); err != nil {
+		if err := x.Put(ctx, calls, 0, 1); err != nil {
 			b.Fatal(err)
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/call")
 }
 
-// BenchmarkClaim claims new identities, 500 at a time, beside four million.
+// BenchmarkClaim claims new identities, 500 at a time, beside those that are
+// remembered already, and measures what a claim takes.
 func BenchmarkClaim(b *testing.B) {
-	d := NewMemoryDeduper(MemoryDeduperConfig{})
+	b.Run("memory", func(b *testing.B) {
+		before := heap()
+		measureClaim(b, NewMemoryDeduper(MemoryDeduperConfig{}), 4_000_000, func() float64 { return float64(heap() - before) })
+	})
+	b.Run("redis", func(b *testing.B) {
+		client := redisClient(b, services.Redis(b).URL)
+		before := usedMemory(b, client)
+		measureClaim(b, redisDeduper(client), 1_000_000, func() float64 { return float64(usedMemory(b, client) - before) })
+	})
+}
+
+func measureClaim(b *testing.B, d Deduper, remembered uint64, size func() float64) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	keys, ids, owners := make([]event.Digest, benchBatch), make([]event.ID, benchBatch), make([]event.ID, benchBatch)
 	n, ctx := uint64(0), b.Context()
@@ -125,11 +161,13 @@ func BenchmarkClaim(b *testing.B) {
 			binary.LittleEndian.PutUint64(keys[i][8:], n)
 		}
 	}
-	for n < 4_000_000 {
-		if batch(); d.Claim(ctx, keys, ids, owners) != nil {
-			b.Fatal("claim")
+	for n < remembered {
+		batch()
+		if err := d.Claim(ctx, keys, ids, owners); err != nil {
+			b.Fatal(err)
 		}
 	}
+	perClaim := size() / float64(n)
 	b.ReportAllocs()
 	for b.Loop() {
 		b.StopTimer()
@@ -140,6 +178,7 @@ func BenchmarkClaim(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*benchBatch), "ns/claim")
+	b.ReportMetric(perClaim, "B/claim")
 }
 
 // benchCall is call no, with four names; two calls share a caller.
@@ -155,13 +194,52 @@ func filled(b *testing.B, n int) *MemoryIndex {
 	calls := make([]event.Call, 0, 1000)
 	for no := int64(1); no <= int64(n); no++ {
 		if calls = append(calls, benchCall(no)); len(calls) == cap(calls) || no == int64(n) {
-			if err := m.Put(b.Context(), calls, no); err != nil {
+			if err := m.Put(b.Context(), calls, 0, no); err != nil {
 				b.Fatal(err)
 			}
 			calls = calls[:0]
 		}
 	}
 	return m
+}
+
+// filledRedis is a rebuilt index on an empty server.
+func filledRedis(b testing.TB, client redis.UniversalClient, n int) *RedisIndex {
+	b.Helper()
+	x := redisIndex(client, new(clock))
+	if err := x.Rebuild(b.Context(), scanCalls(n), int64(n), nil); err != nil {
+		b.Fatal(err)
+	}
+	return x
+}
+
+// scanCalls gives benchCall 1 to n.
+func scanCalls(n int) Scan {
+	return func(_ context.Context, yield func([]event.Call) error) error {
+		calls := make([]event.Call, 0, 1000)
+		for no := int64(1); no <= int64(n); no++ {
+			if calls = append(calls, benchCall(no)); len(calls) == cap(calls) || no == int64(n) {
+				if err := yield(calls); err != nil {
+					return err
+				}
+				calls = calls[:0]
+			}
+		}
+		return nil
+	}
+}
+
+func usedMemory(t testing.TB, client *redis.Client) int64 {
+	t.Helper()
+	info, err := client.Info(t.Context(), "memory").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.ParseInt(infoField(info, "used_memory"), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 func heap() uint64 {

@@ -1,14 +1,13 @@
 package match
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/tallyhook/tallyhook/bench/services"
 	"github.com/tallyhook/tallyhook/event"
 )
 
@@ -35,6 +34,24 @@ func nextEvent(t *testing.T, b *event.Batch, seq uint64) *event.Event {
 	return b.NewEvent(&b.Records[len(b.Records)-1], 0)
 }
 
+// matchers makes what all tests of one pair of backends share, and opens
+// matchers whose index holds calls through change 40.
+var matchers = map[string]func(*testing.T) openMatcher{
+	"memory": func(*testing.T) openMatcher { return matcher },
+	"redis": func(t *testing.T) openMatcher {
+		client := redisClient(t, services.Redis(t).URL)
+		return func(t *testing.T, calls ...event.Call) (*Matcher, *clock) {
+			flush(t, client)
+			c := new(clock)
+			x := redisIndex(client, c)
+			if err := x.Rebuild(t.Context(), scanOf(calls...), 40, nil); err != nil {
+				t.Fatal(err)
+			}
+			return &Matcher{Index: x, Dedupe: redisDeduper(client), Patience: time.Minute}, c
+		}
+	},
+}
+
 func matcher(t *testing.T, calls ...event.Call) (*Matcher, *clock) {
 	t.Helper()
 	c := new(clock)
@@ -45,6 +62,28 @@ func matcher(t *testing.T, calls ...event.Call) (*Matcher, *clock) {
 	return &Matcher{Index: x, Dedupe: NewMemoryDeduper(MemoryDeduperConfig{Now: c.now})}, c
 }
 
+type openMatcher = func(t *testing.T, calls ...event.Call) (*Matcher, *clock)
+
+func TestMatcher(t *testing.T) {
+	for name, backend := range matchers {
+		t.Run(name, func(t *testing.T) {
+			open := backend(t)
+			for _, c := range []struct {
+				promise string
+				check   func(*testing.T, openMatcher)
+			}{
+				{"hints by the strongest name that is known", matcherHints},
+				{"who claims an identity second gets no hints", matcherClaims},
+				{"what books nothing claims nothing", matcherLeavesAlone},
+				{"committed calls are found", matcherPut},
+				{"used by many at once", matcherConcurrent},
+			} {
+				t.Run(c.promise, func(t *testing.T) { c.check(t, open) })
+			}
+		})
+	}
+}
+
 func find(t *testing.T, m *Matcher, b *event.Batch) {
 	t.Helper()
 	if err := m.Find(t.Context(), b); err != nil {
@@ -52,10 +91,10 @@ func find(t *testing.T, m *Matcher, b *event.Batch) {
 	}
 }
 
-func TestMatcherHints(t *testing.T) {
+func matcherHints(t *testing.T, open openMatcher) {
 	one := rang(1, alice, 0)
 	one.RefID, one.NetworkIDs = "r", []event.Pair{{Name: "ringba", Value: "n"}}
-	m, c := matcher(t, one, rang(2, alice, -time.Hour), rang(3, bob, 0))
+	m, c := open(t, one, rang(2, alice, -time.Hour), rang(3, bob, 0))
 	f := func(name string, r event.Report, want ...int64) {
 		t.Helper()
 		b := batch(t, 1, r)
@@ -80,8 +119,8 @@ func TestMatcherHints(t *testing.T) {
 	f("ids have no window", event.Report{RefID: "r"}, 1)
 }
 
-func TestMatcherClaims(t *testing.T) {
-	m, _ := matcher(t, rang(1, alice, 0))
+func matcherClaims(t *testing.T, open openMatcher) {
+	m, _ := open(t, rang(1, alice, 0))
 	byAlice := event.Report{Caller: alice}
 	b := batch(t, 1, byAlice, byAlice, byAlice, byAlice)
 	k, l := identity("k"), identity("l")
@@ -108,8 +147,8 @@ func TestMatcherClaims(t *testing.T) {
 }
 
 // What was not read, or books nothing, must not stand in the way of a resend.
-func TestMatcherLeavesAlone(t *testing.T) {
-	m, _ := matcher(t, rang(1, alice, 0))
+func matcherLeavesAlone(t *testing.T, open openMatcher) {
+	m, _ := open(t, rang(1, alice, 0))
 	f := func(name string, hints int, spoil func(*event.Event)) {
 		t.Helper()
 		b := batch(t, 1, event.Report{Caller: alice}, event.Report{Caller: alice})
@@ -133,13 +172,13 @@ func TestMatcherLeavesAlone(t *testing.T) {
 	f("paused", 1, func(e *event.Event) { e.Record.Flags |= event.FlagPaused })
 }
 
-func TestMatcherPut(t *testing.T) {
-	m, _ := matcher(t)
+func matcherPut(t *testing.T, open openMatcher) {
+	m, _ := open(t)
 	b := batch(t, 1, event.Report{}, event.Report{CallID: "c1"}, event.Report{CallID: "c2"})
 	b.Events[0].IsCall, b.Events[0].Call = true, rang(7, alice, 0)
 	b.Events[1].Call = rang(1, alice, 0) // not a call event
 	b.Events[2].IsCall, b.Events[2].Call = true, rang(0, alice, 0)
-	if err := m.Put(t.Context(), b, 41); err != nil {
+	if err := m.Put(t.Context(), b, 40, 41); err != nil {
 		t.Fatal(err)
 	}
 	b.Reset()
@@ -157,60 +196,6 @@ func TestMatcherPut(t *testing.T) {
 	}
 	if got := asked.Events[1].Hints; !slices.Equal(got, []int64{7}) {
 		t.Errorf("after the batch's bytes are gone: hints %v, want [7]", got)
-	}
-}
-
-var errGone = errors.New("connection refused")
-
-// gone is a backend that fails until it is told otherwise.
-type gone struct {
-	Index
-	Deduper
-	index, dedupe bool
-}
-
-func (g *gone) Find(ctx context.Context, wants []Want, out [][]int64) (int64, error) {
-	if g.index {
-		return 0, errGone
-	}
-	return g.Index.Find(ctx, wants, out)
-}
-
-func (g *gone) Put(ctx context.Context, calls []event.Call, through int64) error {
-	if g.index {
-		return errGone
-	}
-	return g.Index.Put(ctx, calls, through)
-}
-
-func (g *gone) Claim(ctx context.Context, keys []event.Digest, ids, owners []event.ID) error {
-	if g.dedupe {
-		return errGone
-	}
-	return g.Deduper.Claim(ctx, keys, ids, owners)
-}
-
-func TestMatcherTriesAgain(t *testing.T) {
-	m, _ := matcher(t, rang(1, alice, 0))
-	g := &gone{Index: m.Index, Deduper: m.Dedupe, index: true, dedupe: true}
-	m.Index, m.Dedupe = g, g
-	b := batch(t, 1, event.Report{Caller: alice}, event.Report{Caller: alice})
-	b.Events[1].Weak = b.Events[0].Weak
-	for _, repair := range []func(){func() { g.dedupe = false }, func() { g.index = false }} {
-		if err := m.Find(t.Context(), b); !errors.Is(err, errGone) {
-			t.Errorf("find: error %v, want %v", err, errGone)
-		}
-		if err := m.Put(t.Context(), b, 41); !errors.Is(err, errGone) {
-			t.Errorf("put: error %v, want %v", err, errGone)
-		}
-		repair()
-	}
-	find(t, m, b)
-	if e := &b.Events[0]; !slices.Equal(e.Hints, []int64{1}) || !e.HintOwner.IsZero() {
-		t.Errorf("hints %v, owner %q; want [1], none", e.Hints, e.HintOwner)
-	}
-	if e := &b.Events[1]; len(e.Hints) > 0 || e.HintOwner != b.Events[0].ID {
-		t.Errorf("hints %v, owner %q; want none, %q", e.Hints, e.HintOwner, b.Events[0].ID)
 	}
 }
 
@@ -238,7 +223,7 @@ func TestMatcherAllocatesNothing(t *testing.T) {
 		if err := m.Find(ctx, b); err != nil {
 			t.Fatal(err)
 		}
-		if err := m.Put(ctx, b, 1); err != nil {
+		if err := m.Put(ctx, b, 0, 1); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -252,8 +237,8 @@ func TestMatcherAllocatesNothing(t *testing.T) {
 	}
 }
 
-func TestMatcherConcurrent(t *testing.T) {
-	m, _ := matcher(t)
+func matcherConcurrent(t *testing.T, open openMatcher) {
+	m, _ := open(t)
 	var group sync.WaitGroup
 	for w := range 4 {
 		group.Go(func() {
@@ -262,7 +247,7 @@ func TestMatcherConcurrent(t *testing.T) {
 				caller := fmt.Sprint("+1", seq)
 				b := batch(t, seq, event.Report{Caller: caller})
 				b.Events[0].IsCall, b.Events[0].Call = true, rang(int64(seq), caller, 0)
-				if err := m.Put(t.Context(), b, 1); err != nil {
+				if err := m.Put(t.Context(), b, 0, 1); err != nil {
 					t.Error(err)
 				}
 				b.Events[0].IsCall = false

@@ -46,7 +46,7 @@ type Mapper interface {
 // Matcher finds hints for a batch's reports, and learns its calls.
 type Matcher interface {
 	Find(ctx context.Context, b *event.Batch) error
-	Put(ctx context.Context, b *event.Batch, through int64) error
+	Put(ctx context.Context, b *event.Batch, from, through int64) error
 }
 
 // Ledger decides and books a batch in one transaction.
@@ -74,6 +74,7 @@ type Pipeline struct {
 	Now     func() time.Time
 	Log     *slog.Logger
 
+	stream    uint32
 	committed atomic.Uint64 // first sequence that is not in the ledger
 	oldest    atomic.Int64  // received_at of the oldest record being worked on, 0 for none
 	stuck     atomic.Pointer[trouble]
@@ -84,8 +85,12 @@ type Timings struct {
 	Map, Match, Post time.Duration
 }
 
-// Start says which sequence the journal gives first; Run comes after it.
-func (p *Pipeline) Start(from uint64) { p.committed.Store(from) }
+// Start says which stream the journal is and which sequence it gives first; Run
+// comes after it.
+func (p *Pipeline) Start(stream uint32, from uint64) {
+	p.stream = stream
+	p.committed.Store(from)
+}
 
 // Committed is the first sequence that is not in the ledger yet.
 func (p *Pipeline) Committed() uint64 { return p.committed.Load() }
@@ -192,7 +197,7 @@ func (p *Pipeline) next(ctx context.Context, b *event.Batch) error {
 	if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	b.Watermark = p.Journal.Watermark()
+	b.Stream, b.Watermark = p.stream, p.Journal.Watermark()
 	return nil
 }
 
@@ -235,7 +240,7 @@ func (p *Pipeline) commit(ctx context.Context, order <-chan *job, free chan<- *j
 			return err
 		}
 		j.t.Post = p.Now().Sub(start)
-		if err := p.retry(ctx, "index", func() error { return p.Matcher.Put(ctx, b, res.CallsThrough) }); err != nil {
+		if err := p.retry(ctx, "index", func() error { return p.Matcher.Put(ctx, b, res.CallsFrom, res.CallsThrough) }); err != nil {
 			return err
 		}
 		if len(b.Records) > 0 {

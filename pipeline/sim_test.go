@@ -100,7 +100,7 @@ func (s *sim) life() {
 	}
 	defer reader.Close()
 	policy := func(id string) *event.Policy { return &s.live.Load().ByID(id).Policy }
-	ledger, err := sink.OpenLedger(s.t.Context(), s.db.Write, match.Decide, policy, time.Now)
+	ledger, err := sink.OpenLedger(sink.LedgerConfig{SQLite: s.db.Write, Decide: match.Decide, Policy: policy, Now: time.Now})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -115,7 +115,7 @@ func (s *sim) life() {
 		Matcher: &match.Matcher{Index: index, Dedupe: match.NewMemoryDeduper(match.MemoryDeduperConfig{})},
 		Ledger:  &shaky{ledger, s.rnd, crash}, Deliver: func(*event.Batch) {}, Now: time.Now, Log: slog.New(slog.DiscardHandler),
 		Observe: func(_ *event.Batch, res sink.Result, _ pipeline.Timings) { s.settled.Add(int64(res.Settled)) }}
-	p.Start(info.NextSeq)
+	p.Start(s.journal.Stream(), info.NextSeq)
 	done := make(chan error, 1)
 	go func() { done <- p.Run(ctx) }()
 	for {

@@ -37,7 +37,7 @@ func invalid(format string, args ...any) error {
 }
 
 // Activity is what people read of the verdict log: one row per event, its
-// newest revision. Embedded it is a view over the log itself. It is safe for
+// newest revision. It reads the log itself, on either store. It is safe for
 // concurrent use.
 type Activity struct {
 	DB *sql.DB // the store's read handle

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -24,44 +25,44 @@ type activity interface {
 }
 
 // activityHarness is one empty backend: write adds verdicts of the calls c1 to
-// c5 of fixture.ledger, settle waits until they can be read.
+// c5 of fixture.ledger.
 type activityHarness struct {
 	activity
-	write  func(rows ...logRow)
-	settle func()
+	write func(rows ...logRow)
 }
 
-var activities = map[string]func(t *testing.T) *activityHarness{"sqlite": openSQLiteActivity}
-
-func openSQLiteActivity(t *testing.T) *activityHarness {
-	f := newFixture(t)
+func openActivity(f *fixture) *activityHarness {
 	for i := range 5 {
-		f.exec(`INSERT INTO call (no, call_id, campaign, publisher, buyer, ranks, change_seq) VALUES (?, ?, 'k', 'p1', 'acme', x'', 1)`, i+1, fmt.Sprintf("c%d", i+1))
+		f.exec(`INSERT INTO call (no, call_id, campaign, publisher, buyer, ranks, change_seq) VALUES ($1, $2, 'k', 'p1', 'acme', $3, 1)`, i+1, fmt.Sprintf("c%d", i+1), []byte{})
 	}
-	return &activityHarness{activity: &sink.Activity{DB: f.db.Read}, write: f.verdicts, settle: func() {}}
+	return &activityHarness{activity: &sink.Activity{DB: f.db.Read}, write: f.verdicts}
 }
 
 func TestActivity(t *testing.T) {
-	for name, open := range activities {
-		t.Run(name, func(t *testing.T) {
-			for promise, check := range map[string]func(*testing.T, *activityHarness){
-				"empty":                    activityEmpty,
-				"one row per event":        activityNewest,
-				"pages":                    activityPages,
-				"filters":                  activityFilters,
-				"far between":              activityFarBetween,
-				"bad values are named":     activityBadValues,
-				"followed without a gap":   activityFollowed,
-				"row on the wire":          activityRow,
-				"timeline":                 activityTimeline,
-				"summary":                  activitySummary,
-				"reports of one record":    activityReports,
-				"unreadable rows are told": activityDamaged,
-			} {
-				t.Run(promise, func(t *testing.T) { check(t, open(t)) })
-			}
-		})
+	promises := map[string]func(*testing.T, *activityHarness){
+		"empty":                    activityEmpty,
+		"one row per event":        activityNewest,
+		"pages":                    activityPages,
+		"filters":                  activityFilters,
+		"far between":              activityFarBetween,
+		"bad values are named":     activityBadValues,
+		"followed without a gap":   activityFollowed,
+		"read beside a writer":     activityBesideWriter,
+		"row on the wire":          activityRow,
+		"timeline":                 activityTimeline,
+		"summary":                  activitySummary,
+		"reports of one record":    activityReports,
+		"unreadable rows are told": activityDamaged,
 	}
+	onEveryStore(t, func(t *testing.T, f *fixture) {
+		f.unlock()
+		for promise, check := range promises {
+			t.Run(promise, func(t *testing.T) {
+				f.clear()
+				check(t, openActivity(f))
+			})
+		}
+	})
 }
 
 func at(seq uint64) event.ID { return event.ID{Stream: 1, Seq: seq} }
@@ -103,7 +104,6 @@ func activityEmpty(t *testing.T, a *activityHarness) {
 func activityNewest(t *testing.T, a *activityHarness) {
 	a.write(logRow{change: 1, id: at(1), status: event.Parked}, logRow{change: 2, id: at(2), status: event.Booked},
 		logRow{change: 3, id: at(1), revision: 2, status: event.Booked, call: 1, callID: "c1"})
-	a.settle()
 	if events, _ := a.list(t, sink.Filter{}); events != "1-1 1-2" {
 		t.Errorf("got %q", events)
 	}
@@ -120,7 +120,6 @@ func activityPages(t *testing.T, a *activityHarness) {
 	for i := range uint64(7) {
 		a.write(logRow{change: int64(i + 1), id: at(i + 1), status: event.Booked, call: 1, callID: "c1"})
 	}
-	a.settle()
 	for _, f := range []sink.Filter{{Limit: 3}, {Limit: 3, CallID: "c1"}} {
 		var pages []string
 		for {
@@ -145,7 +144,6 @@ func activityFilters(t *testing.T, a *activityHarness) {
 		logRow{change: 2, id: at(2), status: event.Unmatched, source: "b", caller: "n/a"},
 		logRow{change: 3, id: at(3), status: event.Invalid, source: "a", callCaller: "+15551234567", call: 2, callID: "c2"},
 		logRow{change: 4, id: at(4), status: event.Booked, source: "b", caller: "15551234567", call: 1, callID: "c1"})
-	a.settle()
 	when := func(seq int64) time.Time { return time.UnixMicro(day0 + seq*second) }
 	f := func(f sink.Filter, want string) {
 		t.Helper()
@@ -180,7 +178,6 @@ func activityFarBetween(t *testing.T, a *activityHarness) {
 		logRow{change: 120_000, id: at(2), status: event.Booked, receivedAt: day0 + day},
 		logRow{change: 130_000, id: at(3), status: event.Booked, source: "rare", receivedAt: day0 + 5*day, decidedAt: day0 + 5*day - hour},
 		logRow{change: 240_000, id: at(4), status: event.Booked, receivedAt: day0 + 9*day})
-	a.settle()
 	if events, next := a.list(t, sink.Filter{Source: "rare", Limit: 2}); events != "1-3 1-1" || next != "" {
 		t.Errorf("got %q, next %q", events, next)
 	}
@@ -207,6 +204,9 @@ func activityBadValues(t *testing.T, a *activityHarness) {
 	}
 	f(sink.Filter{Status: "booked,lost"}, `"lost"`)
 	f(sink.Filter{Status: ","}, `""`)
+	f(sink.Filter{CallID: "c1\x00"}, `call_id "c1\x00"`)
+	f(sink.Filter{Caller: "+1\xff"}, `caller "+1\xff"`)
+	f(sink.Filter{Source: "\x00"}, "source")
 	f(sink.Filter{Limit: -1}, "limit -1")
 	f(sink.Filter{Limit: sink.ListRowsMax + 1}, "limit 1001")
 	f(sink.Filter{After: "nonsense!"}, `"nonsense!"`)
@@ -216,7 +216,6 @@ func activityBadValues(t *testing.T, a *activityHarness) {
 
 func activityFollowed(t *testing.T, a *activityHarness) {
 	a.write(logRow{change: 1, id: at(1), status: event.Parked}, logRow{change: 2, id: at(2), status: event.Booked})
-	a.settle()
 	from, err := a.LastChange(t.Context())
 	if err != nil || from != 2 {
 		t.Fatalf("last change %d, %v", from, err)
@@ -224,7 +223,6 @@ func activityFollowed(t *testing.T, a *activityHarness) {
 	var seen []string
 	follow := func(f sink.Filter) {
 		t.Helper()
-		a.settle()
 		rows, through, err := a.Newer(t.Context(), f, from)
 		if err != nil {
 			t.Fatal(err)
@@ -239,6 +237,9 @@ func activityFollowed(t *testing.T, a *activityHarness) {
 	if from != 5 {
 		t.Errorf("nothing fitted, and reading goes on from %d", from)
 	}
+	if rows, through, err := a.Newer(t.Context(), sink.Filter{}, math.MaxInt64); len(rows) > 0 || through != math.MaxInt64 || err != nil {
+		t.Errorf("newer than everything: %v, through %d, %v", eventsOf(rows), through, err)
+	}
 	a.write(logRow{change: 6, id: at(6), status: event.Booked})
 	follow(sink.Filter{Status: "booked"})
 	if got := strings.Join(seen, "|"); got != "|1-3 1-1||1-6" {
@@ -251,7 +252,6 @@ func activityRow(t *testing.T, a *activityHarness) {
 		logRow{change: 2, id: at(2), status: event.Booked, reason: event.SeveralCandidates, detail: `{"call":"c1","others":2}`, strategy: "caller", candidates: 3, call: 1, callID: "c1",
 			callCaller: "+15550000001", caller: "+15550000001", duration: 125, payout: 50*usd + 125000, currency: "USD", value: 50*usd + 125000, delta: event.Amount(-usd), shareDelta: 2,
 			report: `{"kind":"conversion","ref_id":"r1","call_id":"x","network_call_id":"n","status":"paid","transaction_id":"t","started_at":"2026-03-02T12:00:00.000000Z","extra":{"a":"b"}}`})
-	a.settle()
 	rows, _, err := a.List(t.Context(), sink.Filter{})
 	if err != nil {
 		t.Fatal(err)
@@ -278,7 +278,6 @@ func activityRow(t *testing.T, a *activityHarness) {
 func activityTimeline(t *testing.T, a *activityHarness) {
 	raw := newRaw(t).Append(nil, &event.Record{Method: "GET", Query: "key=abc&a=1", Peer: "::1"})
 	a.write(logRow{change: 1, id: at(1), status: event.Parked, reason: event.NoDuration, detail: `{"call":"c5"}`, considered: `[{"call_id":"c5","fits":false,"why":"no_duration","missed_by":0}]`, raw: raw, report: `{"kind":"conversion","extra":{"b":"2","a":"1"}}`})
-	a.settle()
 	tl, err := a.Event(t.Context(), at(1))
 	if err != nil {
 		t.Fatal(err)
@@ -287,7 +286,6 @@ func activityTimeline(t *testing.T, a *activityHarness) {
 		t.Errorf("parked: %+v", tl)
 	}
 	a.write(logRow{change: 2, id: at(1), revision: 2, status: event.Booked, strategy: "ref_id", candidates: 1, call: 1, callID: "c1", currency: "USD", value: usd, report: `{"kind":"conversion"}`, decidedAt: day0 + minute})
-	a.settle()
 	if tl, err = a.Event(t.Context(), at(1)); err != nil {
 		t.Fatal(err)
 	}
@@ -317,7 +315,6 @@ func activitySummary(t *testing.T, a *activityHarness) {
 		a.write(r)
 	}
 	a.write(logRow{change: 101, id: at(100), revision: 2, status: event.Reversed, call: 1, callID: "c1", currency: "EUR", delta: -3, total: 1 << 40})
-	a.settle()
 	s, err := a.Summary(t.Context(), time.Time{})
 	if err != nil {
 		t.Fatal(err)
@@ -339,7 +336,6 @@ func activitySummary(t *testing.T, a *activityHarness) {
 	for i := range uint64(2) {
 		a.write(logRow{change: int64(i + 102), id: at(i + 101), status: event.Booked, currency: "USD", delta: event.AmountMax})
 	}
-	a.settle()
 	if _, err := a.Summary(t.Context(), time.Time{}); err == nil || !strings.Contains(err.Error(), "beyond 64 bits") {
 		t.Errorf("a sum of ten times the largest amount: %v", err)
 	}
@@ -348,7 +344,6 @@ func activitySummary(t *testing.T, a *activityHarness) {
 func activityReports(t *testing.T, a *activityHarness) {
 	second := event.ID{Stream: 1, Seq: 1, N: 2}
 	a.write(logRow{change: 1, id: at(1), status: event.Booked, raw: newRaw(t).Append(nil, &event.Record{Method: "PUT"})}, logRow{change: 2, id: second, status: event.Invalid})
-	a.settle()
 	if events, _ := a.list(t, sink.Filter{}); events != "1-1.2 1-1" {
 		t.Errorf("got %q", events)
 	}
@@ -360,7 +355,6 @@ func activityReports(t *testing.T, a *activityHarness) {
 
 func activityDamaged(t *testing.T, a *activityHarness) {
 	a.write(logRow{change: 1, id: at(1), status: event.Booked, report: `{"ref_id":`}, logRow{change: 2, id: at(2), status: event.Booked, considered: `[`}, logRow{change: 3, id: at(3), status: event.Booked, raw: []byte{9, 0}})
-	a.settle()
 	for seq, want := range []string{1: "report of event 1-1", 2: "considered", 3: "raw request version 9"} {
 		if want == "" {
 			continue

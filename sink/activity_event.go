@@ -14,21 +14,28 @@ import (
 // such event, or none that has a verdict: calls have none.
 func (a *Activity) Event(ctx context.Context, id event.ID) (*Timeline, error) {
 	t := &Timeline{Revisions: []Revision{}, Postings: []EventPosting{}}
-	err := readOnly(ctx, a.DB, func(tx *sql.Tx) error {
-		for _, part := range []func(context.Context, *sql.Tx, event.ID) error{t.readRow, t.readRevisions, t.readRequest, t.readPostings, t.readParking} {
+	err := lookUp(ctx, a.DB, func(tx *sql.Tx) error {
+		err := t.readRow(ctx, tx, id)
+		if errors.Is(err, sql.ErrNoRows) {
+			return notInLog(ctx, tx, id)
+		}
+		if err != nil {
+			return err
+		}
+		for _, part := range []func(context.Context, *sql.Tx, event.ID) error{t.readRevisions, t.readRequest, t.readPostings, t.readParking} {
 			if err := part(ctx, tx, id); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, notFound("event %q is not in the verdict log", id)
+	switch {
+	case err == nil:
+		return t, nil
+	case errors.Is(err, ErrNotFound):
+		return nil, err
 	}
-	if err != nil {
-		return nil, fmt.Errorf("read event %s: %w", id, err)
-	}
-	return t, nil
+	return nil, fmt.Errorf("read event %s: %w", id, err)
 }
 
 // eventKey gives the columns of id as arguments.
@@ -36,7 +43,7 @@ func eventKey(id event.ID) []any { return []any{int64(id.Stream), int64(id.Seq),
 
 func (t *Timeline) readRow(ctx context.Context, tx *sql.Tx, id event.ID) error {
 	var considered []byte
-	row := tx.QueryRowContext(ctx, `SELECT v.considered, `+rowColumns+` WHERE v.stream = ? AND v.seq = ? AND v.n = ? ORDER BY v.revision DESC LIMIT 1`, eventKey(id)...)
+	row := tx.QueryRowContext(ctx, `SELECT v.considered, `+rowColumns+` WHERE v.stream = $1 AND v.seq = $2 AND v.n = $3 ORDER BY v.revision DESC LIMIT 1`, eventKey(id)...)
 	report, err := scanRow(func(dst ...any) error { return row.Scan(append([]any{&considered}, dst...)...) }, &t.Row)
 	if err != nil {
 		return err
@@ -57,7 +64,7 @@ func (t *Timeline) readRow(ctx context.Context, tx *sql.Tx, id event.ID) error {
 
 func (t *Timeline) readRevisions(ctx context.Context, tx *sql.Tx, id event.ID) error {
 	rows, err := tx.QueryContext(ctx, `SELECT revision, final, decided_at, status, reason, coalesce(detail, ''), strategy, candidates, call_id, value, currency, delta, share_delta, change_seq
-FROM verdict WHERE stream = ? AND seq = ? AND n = ? ORDER BY revision`, eventKey(id)...)
+FROM verdict WHERE stream = $1 AND seq = $2 AND n = $3 ORDER BY revision`, eventKey(id)...)
 	if err != nil {
 		return err
 	}
@@ -79,7 +86,7 @@ FROM verdict WHERE stream = ? AND seq = ? AND n = ? ORDER BY revision`, eventKey
 // readRequest reads the raw request, which the record's first report keeps.
 func (t *Timeline) readRequest(ctx context.Context, tx *sql.Tx, id event.ID) error {
 	var raw []byte
-	err := tx.QueryRowContext(ctx, `SELECT raw FROM verdict WHERE stream = ? AND seq = ? AND n = 0 AND revision = 1`, int64(id.Stream), int64(id.Seq)).Scan(&raw)
+	err := tx.QueryRowContext(ctx, `SELECT raw FROM verdict WHERE stream = $1 AND seq = $2 AND n = 0 AND revision = 1`, int64(id.Stream), int64(id.Seq)).Scan(&raw)
 	if errors.Is(err, sql.ErrNoRows) || (err == nil && raw == nil) {
 		return nil
 	}
@@ -93,7 +100,7 @@ func (t *Timeline) readRequest(ctx context.Context, tx *sql.Tx, id event.ID) err
 func (t *Timeline) readPostings(ctx context.Context, tx *sql.Tx, id event.ID) error {
 	rows, err := tx.QueryContext(ctx, `SELECT p.no, p.cause, p.currency, p.value, p.share, p.delta, p.share_delta, t.line, d.kind, d.owner, c.kind, c.owner, t.amount, t.currency
 FROM posting p JOIN transfer t ON t.posting = p.no JOIN account d ON d.id = t.debit_account JOIN account c ON c.id = t.credit_account
-WHERE p.stream = ? AND p.seq = ? AND p.n = ? ORDER BY p.no, t.line`, eventKey(id)...)
+WHERE p.stream = $1 AND p.seq = $2 AND p.n = $3 ORDER BY p.no, t.line`, eventKey(id)...)
 	if err != nil {
 		return err
 	}
@@ -116,7 +123,7 @@ WHERE p.stream = ? AND p.seq = ? AND p.n = ? ORDER BY p.no, t.line`, eventKey(id
 }
 
 func (t *Timeline) readParking(ctx context.Context, tx *sql.Tx, id event.ID) error {
-	err := tx.QueryRowContext(ctx, `SELECT deadline FROM parked WHERE stream = ? AND seq = ? AND n = ?`, eventKey(id)...).Scan(&t.ParkedUntil)
+	err := tx.QueryRowContext(ctx, `SELECT deadline FROM parked WHERE stream = $1 AND seq = $2 AND n = $3`, eventKey(id)...).Scan(&t.ParkedUntil)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil
 	}

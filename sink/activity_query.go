@@ -2,33 +2,51 @@ package sink
 
 import (
 	"context"
-	"database/sql"
-	"database/sql/driver"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
-	"strings"
 	"time"
-
-	"modernc.org/sqlite"
 )
 
 // Limits of one Query.
 const (
-	QueryRowsMax     = 10_000
-	QueryTextBytes   = 64 << 10 // of the statement
-	QueryBytesMax    = 16 << 20 // of the answer
-	QueryTimeMax     = 10 * time.Second
-	queryValueBytes  = 4 << 20 // of one value, also on the way
-	queryResultPages = 16_384  // of 4 KiB each, of the answer as SQLite holds it
+	QueryRowsMax   = 10_000
+	QueryTextBytes = 64 << 10 // of the statement
+	QueryBytesMax  = 16 << 20 // of the answer
+	QueryTimeMax   = 10 * time.Second
+
+	queryValueBytes = 4 << 20 // of one value on SQLite, also on the way; of one row on Postgres
 )
 
-// Table is what a Query gives. Values are nil, int64, float64, string, or
-// []byte for blobs; a number that JSON does not know ("Inf") is a string.
+// Table is what a Query gives. Values are nil, bool, int64, float64,
+// json.Number for decimals, string, or []byte for blobs; a number that JSON
+// does not know ("Infinity") is a string.
 type Table struct {
 	Columns   []string `json:"columns"`
 	Rows      [][]any  `json:"rows"`
 	Truncated bool     `json:"truncated"` // there was more than the limits allow
+
+	bytes int // of texts and blobs so far
+}
+
+// add takes a row in; false says that it does not fit, and the answer ends.
+func (t *Table) add(row []any, rowsMax int) bool {
+	for _, v := range row {
+		switch v := v.(type) {
+		case string:
+			t.bytes += len(v)
+		case json.Number:
+			t.bytes += len(v)
+		case []byte:
+			t.bytes += len(v)
+		}
+	}
+	if len(t.Rows) == rowsMax || t.bytes > QueryBytesMax {
+		t.Truncated = true
+		return false
+	}
+	t.Rows = append(t.Rows, row)
+	return true
 }
 
 // visible are the tables that a Query may read, "" all their columns, else
@@ -45,189 +63,31 @@ var visible = map[string]string{
 // Query runs one statement that only reads: SELECT, WITH, VALUES, or EXPLAIN of
 // one. It sees the view activity and the tables of the ledger, without secrets,
 // and gives at most rowsMax rows (QueryRowsMax at most). A statement that is
-// refused, wrong or too slow is an ErrInvalid with SQLite's own words.
+// refused, wrong or too slow is an ErrInvalid with the database's own words.
 func (a *Activity) Query(ctx context.Context, text string, rowsMax int) (*Table, error) {
 	if rowsMax < 1 || rowsMax > QueryRowsMax {
 		return nil, invalid("query for %d rows: want 1 to %d", rowsMax, QueryRowsMax)
 	}
-	text, explains, err := checkQuery(text)
-	if err != nil {
-		return nil, err
-	}
 	limited, cancel := context.WithTimeout(ctx, QueryTimeMax)
 	defer cancel()
-	q := &query{ctx: limited, text: text, rowsMax: rowsMax}
-	conn, err := a.DB.Conn(limited)
-	if err == nil {
-		q.conn = conn
-		err = q.run(explains)
-		// The connection has other limits and views now: nobody may use it again.
-		_ = conn.Raw(func(any) error { return driver.ErrBadConn })
-		_ = conn.Close()
+	ask := a.querySQLite
+	if onPostgres(a.DB) {
+		ask = a.queryPostgres
 	}
-	var fault *sqlite.Error
+	table, err := ask(limited, text, rowsMax)
 	switch {
 	case err == nil:
-		return q.table, nil
+		return table, nil
+	case errors.Is(err, ErrInvalid):
+		return nil, err
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	case limited.Err() != nil:
-		return nil, invalid("query: it took longer than %s: narrow it, for example by change_seq", QueryTimeMax)
-	case errors.As(err, &fault):
-		return nil, invalid("query: %s", fault.Error())
+		return nil, tooSlow()
 	}
 	return nil, fmt.Errorf("query: %w", err)
 }
 
-// query is one statement under way on a connection of its own.
-type query struct {
-	ctx     context.Context
-	conn    *sql.Conn
-	text    string
-	rowsMax int
-	table   *Table
-}
-
-// run gathers the answer in a temporary table and reads that: the driver
-// interrupts only a statement's first step, so the work has to be one step.
-func (q *query) run(explains bool) error {
-	if err := q.prepare(); err != nil {
-		return err
-	}
-	if explains {
-		if err := q.exec("PRAGMA query_only = 1"); err != nil {
-			return err
-		}
-		return q.read(q.text, nil)
-	}
-	columns, err := q.columns()
-	if err != nil {
-		return err
-	}
-	if err := q.exec(fmt.Sprintf("CREATE TEMP TABLE query_result AS SELECT * FROM (\n%s\n) LIMIT %d", q.text, q.rowsMax+1)); err != nil {
-		return err
-	}
-	return q.read("SELECT * FROM temp.query_result ORDER BY rowid", columns)
-}
-
-// prepare narrows what the connection may do: views stand before the tables
-// that hold secrets, and nothing can be attached.
-func (q *query) prepare() error {
-	for id, most := range map[int]int{limitLength: queryValueBytes, limitAttached: 0, limitWorkers: 0} {
-		if _, err := sqlite.Limit(q.conn, id, most); err != nil {
-			return err
-		}
-	}
-	// The store's read handle opens the file itself for reading only; this
-	// switch would forbid temporary tables too.
-	setup := []string{"PRAGMA query_only = 0", fmt.Sprintf("PRAGMA temp.max_page_count = %d", queryResultPages)}
-	rows, err := q.conn.QueryContext(q.ctx, `SELECT name FROM main.sqlite_schema WHERE type = 'table'`)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var name string
-		if err := rows.Scan(&name); err != nil {
-			return err
-		}
-		columns, known := visible[name]
-		quoted := `"` + strings.ReplaceAll(name, `"`, `""`) + `"`
-		switch {
-		case strings.HasPrefix(name, "sqlite_"):
-		case !known:
-			setup = append(setup, "CREATE TEMP VIEW "+quoted+" AS SELECT 'not for queries' AS hidden WHERE 0")
-		case columns != "":
-			setup = append(setup, "CREATE TEMP VIEW "+quoted+" AS SELECT "+columns+" FROM main."+quoted)
-		}
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-		return err
-	}
-	return q.exec(setup...)
-}
-
-// Numbers of SQLite's run-time limits.
-const (
-	limitLength   = 0
-	limitAttached = 7
-	limitWorkers  = 11
-)
-
-func (q *query) exec(statements ...string) error {
-	for _, s := range statements {
-		if _, err := q.conn.ExecContext(q.ctx, s); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// columns compiles the statement by itself, so that errors speak of the text
-// as it was typed, and gives the names that its columns have there.
-func (q *query) columns() (names []string, err error) {
-	err = q.conn.Raw(func(c any) error {
-		info, err := c.(interface {
-			ColumnInfo(string) ([]sqlite.ColumnInfo, error)
-		}).ColumnInfo(q.text)
-		for _, i := range info {
-			names = append(names, i.Name)
-		}
-		return err
-	})
-	return names, err
-}
-
-// read fills the table; names, if given, stand for the statement's own.
-func (q *query) read(text string, names []string) error {
-	rows, err := q.conn.QueryContext(q.ctx, text)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	if names == nil {
-		if names, err = rows.Columns(); err != nil {
-			return err
-		}
-	}
-	q.table = &Table{Columns: names, Rows: [][]any{}}
-	bytes := 0
-	for rows.Next() {
-		row := make([]any, len(names))
-		into := make([]any, len(names))
-		for i := range row {
-			into[i] = &row[i]
-		}
-		if err := rows.Scan(into...); err != nil {
-			return err
-		}
-		for i, v := range row {
-			row[i] = plainValue(v)
-			switch v := row[i].(type) {
-			case string:
-				bytes += len(v)
-			case []byte:
-				bytes += len(v)
-			}
-		}
-		if len(q.table.Rows) == q.rowsMax || bytes > QueryBytesMax {
-			q.table.Truncated = true
-			return nil
-		}
-		q.table.Rows = append(q.table.Rows, row)
-	}
-	return rows.Err()
-}
-
-// plainValue makes a value one that JSON can hold.
-func plainValue(v any) any {
-	switch v := v.(type) {
-	case float64:
-		if math.IsInf(v, 0) || math.IsNaN(v) {
-			return fmt.Sprint(v)
-		}
-	case bool, time.Time: // the driver's reading of a declared type
-		return fmt.Sprint(v)
-	}
-	return v
+func tooSlow() error {
+	return invalid("query: it took longer than %s: narrow it, for example by change_seq", QueryTimeMax)
 }

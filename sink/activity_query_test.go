@@ -13,13 +13,19 @@ import (
 )
 
 func newActivity(t testing.TB) (*fixture, *sink.Activity) {
-	f := newFixture(t)
+	f := newSQLiteFixture(t)
 	f.ledger()
 	return f, &sink.Activity{DB: f.db.Read}
 }
 
 func TestEventOfLedger(t *testing.T) {
-	_, a := newActivity(t)
+	onEveryStore(t, func(t *testing.T, f *fixture) {
+		f.ledger()
+		eventOfLedger(t, &sink.Activity{DB: f.db.Read})
+	})
+}
+
+func eventOfLedger(t *testing.T, a *sink.Activity) {
 	tl, err := a.Event(t.Context(), event.ID{Stream: 1, Seq: 4})
 	if err != nil {
 		t.Fatal(err)

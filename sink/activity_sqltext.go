@@ -3,17 +3,15 @@ package sink
 import (
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // checkQuery looks at a statement's tokens: it must be one, begin with a word
 // that reads, and name neither the schema behind the views that hide secrets
 // nor the file's raw pages. It gives the text without a closing semicolon.
 func checkQuery(text string) (plain string, explains bool, err error) {
-	if len(text) > QueryTextBytes {
-		return "", false, invalid("query of %d bytes: at most %d", len(text), QueryTextBytes)
-	}
-	if strings.ContainsAny(text, "\x00\ufeff") {
-		return "", false, invalid("query: it holds a zero byte or a byte order mark; take that out")
+	if err := checkQueryText(text); err != nil {
+		return "", false, err
 	}
 	var words []string // the first ones, until it is clear what the statement does
 	end, before := -1, ""
@@ -39,7 +37,7 @@ func checkQuery(text string) (plain string, explains bool, err error) {
 		at, before = to, name
 	}
 	if len(words) == 0 {
-		return "", false, invalid("query: it is empty; try SELECT status, count(*) FROM activity GROUP BY status")
+		return "", false, emptyQuery()
 	}
 	first := words[0]
 	if first == "explain" {
@@ -49,12 +47,33 @@ func checkQuery(text string) (plain string, explains bool, err error) {
 		words = words[1:]
 	}
 	if len(words) == 0 || !slices.Contains([]string{"select", "with", "values"}, words[0]) {
-		return "", false, invalid("query: it begins with %q; only SELECT, WITH, VALUES and EXPLAIN of one can be asked", cut(first, 64))
+		return "", false, cannotAsk(first)
 	}
 	if end >= 0 {
 		text = text[:end]
 	}
 	return text, explains, nil
+}
+
+// checkQueryText is what every backend asks of a statement's text.
+func checkQueryText(text string) error {
+	switch {
+	case len(text) > QueryTextBytes:
+		return invalid("query of %d bytes: at most %d", len(text), QueryTextBytes)
+	case strings.ContainsAny(text, "\x00\ufeff"):
+		return invalid("query: it holds a zero byte or a byte order mark; take that out")
+	case !utf8.ValidString(text):
+		return invalid("query: it is not UTF-8 text")
+	}
+	return nil
+}
+
+func emptyQuery() error {
+	return invalid("query: it is empty; try SELECT status, count(*) FROM activity GROUP BY status")
+}
+
+func cannotAsk(first string) error {
+	return invalid("query: it begins with %q; only SELECT, WITH, VALUES and EXPLAIN of one can be asked", cut(first, 64))
 }
 
 // sqlToken gives the next token of text at or behind at: a word, a quoted name

@@ -1,10 +1,12 @@
 package sink
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
 	"math/bits"
+	"slices"
 	"time"
 
 	"github.com/tallyhook/tallyhook/event"
@@ -45,50 +47,60 @@ type SummaryLatency struct {
 }
 
 const (
+	// The few revisions that follow another are of that span too, which lets
+	// Postgres keep them at hand while it walks.
 	summaryStatusSQL = `SELECT v.status, v.reason, count(*), count(v.call) FROM verdict v
-WHERE v.change_seq >= ? AND v.received_at >= ? AND ` + newestOnly + ` GROUP BY v.status, v.reason ORDER BY count(*) DESC, v.status, v.reason`
+WHERE v.change_seq >= $1 AND v.received_at >= $2 AND NOT EXISTS (
+  SELECT 1 FROM verdict w WHERE w.stream = v.stream AND w.seq = v.seq AND w.n = v.n AND w.revision > v.revision AND w.revision > 1 AND w.change_seq >= $1)
+GROUP BY v.status, v.reason`
 
-	// Sums are taken of units and millionths apart: SQLite's sum fails beyond 64 bits.
-	summaryMoneySQL = `SELECT coalesce(v.currency, ''), sum(v.delta / 1000000), sum(v.delta % 1000000), sum(v.share_delta / 1000000), sum(v.share_delta % 1000000) FROM verdict v
-WHERE v.change_seq >= ? AND v.received_at >= ? AND (v.delta <> 0 OR v.share_delta <> 0) GROUP BY v.currency ORDER BY v.currency`
+	// Sums are taken of units and millionths apart: SQLite's sum fails beyond 64
+	// bits, and that of Postgres is of another type.
+	summaryMoneySQL = `SELECT currency, CAST(sum(delta / 1000000) AS BIGINT), CAST(sum(delta % 1000000) AS BIGINT),
+  CAST(sum(share_delta / 1000000) AS BIGINT), CAST(sum(share_delta % 1000000) AS BIGINT) FROM (
+  SELECT coalesce(currency, '') AS currency, delta, share_delta FROM verdict
+  WHERE change_seq >= $1 AND received_at >= $2 AND (delta <> 0 OR share_delta <> 0)) AS moved GROUP BY currency`
 
 	// Three leading digits make few enough groups to count in.
-	summaryLatencySQL = `SELECT CASE WHEN us_total < 1000 THEN us_total WHEN us_total < 10000 THEN us_total / 10 * 10 WHEN us_total < 100000 THEN us_total / 100 * 100
-  WHEN us_total < 1000000 THEN us_total / 1000 * 1000 WHEN us_total < 10000000 THEN us_total / 10000 * 10000 ELSE us_total / 1000000 * 1000000 END AS us, count(*)
-FROM verdict WHERE change_seq >= ? AND received_at >= ? AND revision = 1 GROUP BY us ORDER BY us`
+	summaryLatencySQL = `SELECT us, count(*) FROM (
+  SELECT CASE WHEN us_total < 1000 THEN us_total WHEN us_total < 10000 THEN us_total / 10 * 10 WHEN us_total < 100000 THEN us_total / 100 * 100
+    WHEN us_total < 1000000 THEN us_total / 1000 * 1000 WHEN us_total < 10000000 THEN us_total / 10000 * 10000 ELSE us_total / 1000000 * 1000000 END AS us
+  FROM verdict WHERE change_seq >= $1 AND received_at >= $2 AND revision = 1) AS first GROUP BY us ORDER BY us`
 )
 
 // Summary sums up the events received since a time; the zero time is all of
 // them. It reads every change since then.
 func (a *Activity) Summary(ctx context.Context, since time.Time) (*Summary, error) {
 	s := &Summary{Statuses: []StatusCount{}, Money: []CurrencySum{}}
-	all, err := a.changes(ctx)
-	if err != nil {
-		return nil, err
-	}
-	from, err := a.firstSince(ctx, all, since)
-	if err != nil {
-		return nil, err
-	}
 	if !since.IsZero() {
 		s.Since = Instant(since.UnixMicro())
 	}
-	err = readOnly(ctx, a.DB, func(tx *sql.Tx) error {
-		for query, scan := range map[string]func(*sql.Rows) error{summaryStatusSQL: s.addStatus, summaryMoneySQL: s.addMoney} {
+	var h histogram
+	err := readOnly(ctx, a.DB, func(tx *sql.Tx) error {
+		all, err := changes(ctx, tx)
+		if err != nil {
+			return err
+		}
+		from, err := firstSince(ctx, tx, all, since)
+		if err != nil {
+			return err
+		}
+		for query, scan := range map[string]func(*sql.Rows) error{summaryStatusSQL: s.addStatus, summaryMoneySQL: s.addMoney, summaryLatencySQL: h.add} {
 			if err := eachRow(ctx, tx, query, scan, from, int64(s.Since)); err != nil {
 				return err
 			}
 		}
-		var h histogram
-		if err := eachRow(ctx, tx, summaryLatencySQL, h.add, from, int64(s.Since)); err != nil {
-			return err
-		}
-		s.Latency = SummaryLatency{P50: h.quantile(50), P99: h.quantile(99)}
 		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("sum up activity: %w", err)
 	}
+	// Texts are put in order here: databases have orders of their own.
+	slices.SortFunc(s.Statuses, func(a, b StatusCount) int {
+		return cmp.Or(cmp.Compare(b.Events, a.Events), cmp.Compare(a.Status, b.Status), cmp.Compare(a.Reason, b.Reason))
+	})
+	slices.SortFunc(s.Money, func(a, b CurrencySum) int { return cmp.Compare(a.Currency, b.Currency) })
+	s.Latency = SummaryLatency{P50: h.quantile(50), P99: h.quantile(99)}
 	return s, nil
 }
 

@@ -52,6 +52,9 @@ func (w *work) book(c *claim, o *outcome, v *event.Verdict) error {
 		return err
 	}
 	s.status, s.rank, s.pricedBy = status, c.rank(), c.r.PricedBy()
+	if o.stands != nil {
+		s.status, s.rank, s.pricedBy = o.stands.status, o.stands.rank, o.stands.pricedBy
+	}
 	row.hasState, row.stateDirty = true, true
 	return nil
 }
@@ -191,13 +194,13 @@ func (w *work) ruleFor(row *callRow) (*rule, error) {
 			return r, err
 		}
 	}
-	id, known := w.assigned[a]
+	id, known := w.l.assigned[a]
 	if !known {
 		var err error
 		if id, err = w.tx.currentRule(a); err != nil {
 			return nil, err
 		}
-		w.assigned[a] = id
+		w.l.assigned[a] = id
 	}
 	if id == 0 {
 		return nil, nil

@@ -77,36 +77,38 @@ func (b *Books) Balances(ctx context.Context, f BalanceFilter, after string, lim
 	if err := parseCursor(after, "balances", &last); err != nil {
 		return nil, "", err
 	}
+	for name, text := range map[string]string{"account": f.Account, "currency": f.Currency} {
+		if err := isText(name, text); err != nil {
+			return nil, "", err
+		}
+	}
 	name := accountNameSQL()
 	begin := strings.TrimSuffix(f.Account, ":") + ":"
-	rows, err := b.DB.QueryContext(ctx, `SELECT a.id, a.kind, a.owner, a.currency, coalesce(b.debits, 0), coalesce(b.credits, 0)
+	err = lookUp(ctx, b.DB, func(tx *sql.Tx) error {
+		return eachRow(ctx, tx, `SELECT a.id, a.kind, a.owner, a.currency, coalesce(b.debits, 0), coalesce(b.credits, 0)
 FROM account a LEFT JOIN balance b ON b.account = a.id
-WHERE a.id > ?1 AND (?2 = '' OR `+name+` = ?2 OR substr(`+name+`, 1, length(?3)) = ?3) AND (?4 = '' OR a.currency = ?4) ORDER BY a.id LIMIT ?5`,
-		last, f.Account, begin, f.Currency, limit+1)
+WHERE a.id > $1 AND (CAST($2 AS TEXT) = '' OR `+name+` = $2 OR substr(`+name+`, 1, length(CAST($3 AS TEXT))) = $3) AND (CAST($4 AS TEXT) = '' OR a.currency = $4)
+ORDER BY a.id LIMIT $5`, func(rows *sql.Rows) error {
+			if len(list) == limit {
+				next = cursorOf("balances", last)
+				return nil
+			}
+			r := BalanceRow{Normal: "credit"}
+			err := rows.Scan(&last, &r.Kind, &r.Owner, &r.Currency, &r.Debits, &r.Credits)
+			r.Account, r.Balance = account{kind: r.Kind, owner: r.Owner}.name(), r.Credits-r.Debits
+			for _, f := range accountForms {
+				if f.kind == r.Kind && f.debit {
+					r.Normal, r.Balance = "debit", r.Debits-r.Credits
+				}
+			}
+			list = append(list, r)
+			return err
+		}, last, f.Account, begin, f.Currency, limit+1)
+	})
 	if err != nil {
 		return nil, "", fmt.Errorf("list balances: %w", err)
 	}
-	defer rows.Close()
-	for rows.Next() {
-		if len(list) == limit {
-			return list, cursorOf("balances", last), nil
-		}
-		r := BalanceRow{Normal: "credit"}
-		if err := rows.Scan(&last, &r.Kind, &r.Owner, &r.Currency, &r.Debits, &r.Credits); err != nil {
-			return nil, "", fmt.Errorf("list balances: %w", err)
-		}
-		r.Account, r.Balance = account{kind: r.Kind, owner: r.Owner}.name(), r.Credits-r.Debits
-		for _, f := range accountForms {
-			if f.kind == r.Kind && f.debit {
-				r.Normal, r.Balance = "debit", r.Debits-r.Credits
-			}
-		}
-		list = append(list, r)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, "", fmt.Errorf("list balances: %w", err)
-	}
-	return list, "", nil
+	return list, next, nil
 }
 
 // TransferRow is one line of a posting with what caused it.
@@ -127,7 +129,7 @@ type TransferRow struct {
 // transfersSQL reads the lines of postings p, the newest posting first.
 const transfersSQL = `SELECT p.no, t.line, p.stream, p.seq, p.n, coalesce(k.call_id, ''), p.cause, d.kind, d.owner, c.kind, c.owner, t.amount, t.currency, p.received_at, p.source
 FROM posting p JOIN transfer t ON t.posting = p.no JOIN account d ON d.id = t.debit_account JOIN account c ON c.id = t.credit_account LEFT JOIN call k ON k.no = p.call
-WHERE p.no <= ?1 AND (p.no < ?1 OR t.line > ?2) `
+WHERE p.no <= $1 AND (p.no < $1 OR t.line > $2) `
 
 // Transfers lists the lines of one call's postings, or of all when callID is
 // "": the newest posting first, its lines in order. ErrNotFound when there is
@@ -140,41 +142,49 @@ func (b *Books) Transfers(ctx context.Context, callID, after string, limit int) 
 	if err := parseCursor(after, "transfers", &posting, &line); err != nil {
 		return nil, "", err
 	}
-	query, args := transfersSQL, []any{posting, line, limit + 1}
-	if callID != "" {
-		var no int64
-		err := b.DB.QueryRowContext(ctx, `SELECT no FROM call WHERE call_id = ?`, callID).Scan(&no)
-		if errors.Is(err, sql.ErrNoRows) {
-			return nil, "", notFound("call %q is not known", callID)
-		}
-		if err != nil {
-			return nil, "", fmt.Errorf("list transfers of call %q: %w", callID, err)
-		}
-		query, args = query+"AND p.call = ?4 ", append(args, no)
+	if err := isText("call_id", callID); err != nil {
+		return nil, "", err
 	}
-	rows, err := b.DB.QueryContext(ctx, query+"ORDER BY p.no DESC, t.line LIMIT ?3", args...)
-	if err != nil {
+	err = lookUp(ctx, b.DB, func(tx *sql.Tx) error {
+		query, args := transfersSQL, []any{posting, line, limit + 1}
+		if callID != "" {
+			var no int64
+			err := tx.QueryRowContext(ctx, `SELECT no FROM call WHERE call_id = $1`, callID).Scan(&no)
+			if errors.Is(err, sql.ErrNoRows) {
+				return notFound("call %q is not known", callID)
+			}
+			if err != nil {
+				return err
+			}
+			query, args = query+"AND p.call = $4 ", append(args, no)
+		}
+		return eachRow(ctx, tx, query+"ORDER BY p.no DESC, t.line LIMIT $3", func(rows *sql.Rows) error {
+			var r TransferRow
+			if len(list) == limit {
+				next = cursorOf("transfers", list[limit-1].Posting, int64(list[limit-1].Line))
+				return nil
+			}
+			err := r.scan(rows)
+			list = append(list, r)
+			return err
+		}, args...)
+	})
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return nil, "", err
+	case err != nil:
 		return nil, "", fmt.Errorf("list transfers: %w", err)
 	}
-	defer rows.Close()
-	for rows.Next() {
-		if len(list) == limit {
-			end := list[limit-1]
-			return list, cursorOf("transfers", end.Posting, int64(end.Line)), nil
-		}
-		var r TransferRow
-		var id event.ID
-		var debit, credit account
-		if err := rows.Scan(&r.Posting, &r.Line, &id.Stream, &id.Seq, &id.N, &r.CallID, &r.Cause, &debit.kind, &debit.owner, &credit.kind, &credit.owner, &r.Amount, &r.Currency, &r.ReceivedAt, &r.Source); err != nil {
-			return nil, "", fmt.Errorf("list transfers: %w", err)
-		}
-		r.Event, r.Debit, r.Credit = id.String(), debit.name(), credit.name()
-		list = append(list, r)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, "", fmt.Errorf("list transfers: %w", err)
-	}
-	return list, "", nil
+	return list, next, nil
+}
+
+// scan reads a row of transfersSQL.
+func (r *TransferRow) scan(rows *sql.Rows) error {
+	var id event.ID
+	var debit, credit account
+	err := rows.Scan(&r.Posting, &r.Line, &id.Stream, &id.Seq, &id.N, &r.CallID, &r.Cause, &debit.kind, &debit.owner, &credit.kind, &credit.owner, &r.Amount, &r.Currency, &r.ReceivedAt, &r.Source)
+	r.Event, r.Debit, r.Credit = id.String(), debit.name(), credit.name()
+	return err
 }
 
 // CallView is a call with what is booked on it. What is unknown is null. The
@@ -201,14 +211,19 @@ type CallView struct {
 
 // Call gives one call by its call_id. ErrNotFound when there is none.
 func (b *Books) Call(ctx context.Context, callID string) (*CallView, error) {
+	if err := isText("call_id", callID); err != nil {
+		return nil, err
+	}
 	v := &CallView{CallID: callID}
 	var networks []byte
 	var id event.ID
-	err := b.DB.QueryRowContext(ctx, `SELECT c.ref_id, c.network_ids, c.caller, c.started_at, c.ended_at, c.duration, c.campaign, c.publisher, c.buyer, c.qualified,
+	err := lookUp(ctx, b.DB, func(tx *sql.Tx) error {
+		return tx.QueryRowContext(ctx, `SELECT c.ref_id, c.network_ids, c.caller, c.started_at, c.ended_at, c.duration, c.campaign, c.publisher, c.buyer, c.qualified,
   s.value, s.currency, s.no IS NOT NULL, s.share, s.status, coalesce(s.rank_stream, 0), coalesce(s.rank_seq, 0), coalesce(s.rank_n, 0)
-FROM call c LEFT JOIN call_state s ON s.no = c.no WHERE c.call_id = ?`, callID).
-		Scan(&v.RefID, &networks, &v.Caller, &v.StartedAt, &v.EndedAt, &v.Duration, &v.Campaign, &v.Publisher, &v.Buyer, &v.Qualified,
-			&v.Value, &v.Currency, &v.ValueFromPostback, &v.PublisherShare, &v.Status, &id.Stream, &id.Seq, &id.N)
+FROM call c LEFT JOIN call_state s ON s.no = c.no WHERE c.call_id = $1`, callID).
+			Scan(&v.RefID, &networks, &v.Caller, &v.StartedAt, &v.EndedAt, &v.Duration, &v.Campaign, &v.Publisher, &v.Buyer, &v.Qualified,
+				&v.Value, &v.Currency, &v.ValueFromPostback, &v.PublisherShare, &v.Status, &id.Stream, &id.Seq, &id.N)
+	})
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, notFound("call %q is not known", callID)
 	}

@@ -10,14 +10,23 @@ import (
 	"github.com/tallyhook/tallyhook/sink"
 )
 
-func newBooks(t *testing.T) (*fixture, *sink.Books) {
-	f := newFixture(t)
-	f.ledger()
-	return f, &sink.Books{DB: f.db.Read}
+func TestBooks(t *testing.T) {
+	promises := map[string]func(*testing.T, *fixture, *sink.Books){
+		"balances": testBalances, "balances by page": testBalancesPages, "transfers": testTransfers, "calls": testCall,
+	}
+	onEveryStore(t, func(t *testing.T, f *fixture) {
+		f.unlock()
+		for promise, check := range promises {
+			t.Run(promise, func(t *testing.T) {
+				f.clear()
+				f.ledger()
+				check(t, f, &sink.Books{DB: f.db.Read})
+			})
+		}
+	})
 }
 
-func TestBalances(t *testing.T) {
-	fx, books := newBooks(t)
+func testBalances(t *testing.T, fx *fixture, books *sink.Books) {
 	fx.exec(`INSERT INTO account (id, kind, owner, currency) VALUES (9, 'buyer_receivable', 'acme', 'EUR')`)
 	f := func(filter sink.BalanceFilter, want string) {
 		t.Helper()
@@ -48,8 +57,7 @@ func TestBalances(t *testing.T) {
 	f(sink.BalanceFilter{Account: "%"}, "")
 }
 
-func TestBalancesPages(t *testing.T) {
-	_, books := newBooks(t)
+func testBalancesPages(t *testing.T, _ *fixture, books *sink.Books) {
 	var owners []string
 	after := ""
 	for range 4 {
@@ -70,8 +78,7 @@ func TestBalancesPages(t *testing.T) {
 	}
 }
 
-func TestTransfers(t *testing.T) {
-	_, books := newBooks(t)
+func testTransfers(t *testing.T, _ *fixture, books *sink.Books) {
 	f := func(call string, limit int, want string) {
 		t.Helper()
 		var pages []string
@@ -117,8 +124,7 @@ func TestTransfers(t *testing.T) {
 	}
 }
 
-func TestCall(t *testing.T) {
-	_, books := newBooks(t)
+func testCall(t *testing.T, _ *fixture, books *sink.Books) {
 	f := func(call, want string) {
 		t.Helper()
 		v, err := books.Call(t.Context(), call)
@@ -137,6 +143,9 @@ func TestCall(t *testing.T) {
 		`"campaign":null,"publisher":null,"buyer":null,"qualified":null,"value":null,"currency":null,"value_from_postback":false,"publisher_share":null,"status":null,"last_event":null}`)
 	if v, err := books.Call(t.Context(), "c2"); err != nil || v.Qualified == nil || !*v.Qualified {
 		t.Errorf("c2 is qualified: %+v, %v", v, err)
+	}
+	if _, err := books.Call(t.Context(), "c1\x00"); !errors.Is(err, sink.ErrInvalid) {
+		t.Errorf("a call_id that is no text: %v", err)
 	}
 	if _, err := books.Call(t.Context(), "C1"); !errors.Is(err, sink.ErrNotFound) {
 		t.Errorf("unknown call: %v", err)

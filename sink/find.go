@@ -65,15 +65,15 @@ func (w *work) match(c *claim) (event.Decision, error) {
 			return d, err
 		}
 	}
-	start := c.r.StartedAt
-	if start == 0 {
-		start = c.at
-	}
+	start := c.start()
 	for _, k := range w.keys {
-		var err error
-		if w.nums, err = w.tx.numbers(k, start, w.nums); err != nil {
-			return event.Decision{}, err
+		name := callName{k, start}
+		if _, known := w.named[name]; !known {
+			if err := w.tx.loadNames([]callName{name}, w); err != nil {
+				return event.Decision{}, err
+			}
 		}
+		w.nums = append(w.nums, w.named[name]...)
 	}
 	return w.decide(c)
 }
@@ -162,40 +162,109 @@ func (w *work) add(row *callRow) {
 
 // load reads for the whole batch what its events will ask for one by one.
 func (w *work) load(fresh []event.Event) error {
-	var ids []idKey
-	var nos []int64
 	var callIDs []string
+	var want []wantedIdentity
 	for i := range fresh {
 		e := &fresh[i]
-		if e.IsCall {
+		switch {
+		case e.IsCall:
 			callIDs = append(callIDs, e.Call.CallID)
-			continue
+		case e.Report.Invalid == "" && !e.Report.Failed:
+			want = appendWanted(want, e)
 		}
-		if e.Report.Invalid != "" || e.Report.Failed {
-			continue
-		}
-		if e.Strong.IsZero() {
-			ids = append(ids, keyOf(classWeak, e.Weak))
-		} else {
-			ids = append(ids, keyOf(classStrong, e.Strong))
-		}
-		if !e.Reverses.IsZero() {
-			ids = append(ids, keyOf(classStrong, e.Reverses))
-		}
-		nos = append(nos, e.Hints...)
-	}
-	if err := w.tx.loadIdentities(ids, w); err != nil {
-		return err
-	}
-	for _, k := range ids { // a repeat is answered with the call of the first telling
-		if held := w.ids[k]; held != nil && held.call != 0 {
-			nos = append(nos, held.call)
-		}
-	}
-	slices.Sort(nos)
-	if err := w.tx.loadCalls(slices.Compact(nos), w); err != nil {
-		return err
 	}
 	slices.Sort(callIDs)
-	return w.tx.loadCallsByID(slices.Compact(callIDs), w)
+	if err := w.tx.loadCallsByID(slices.Compact(callIDs), w); err != nil {
+		return err
+	}
+	if err := w.tx.loadIdentities(want, w); err != nil {
+		return err
+	}
+	if err := w.loadHinted(fresh); err != nil {
+		return err
+	}
+	return w.loadParked(fresh)
+}
+
+// appendWanted names the identities that a report claims or takes back.
+func appendWanted(dst []wantedIdentity, e *event.Event) []wantedIdentity {
+	if e.Strong.IsZero() {
+		at, window := e.Record.ReceivedAt, int64(0)
+		if e.Policy != nil {
+			window = e.Policy.DedupeWindow.Microseconds()
+		}
+		dst = append(dst, wantedIdentity{keyOf(classWeak, e.Weak), at - window, at + window})
+	} else {
+		dst = append(dst, wantedIdentity{key: keyOf(classStrong, e.Strong)})
+	}
+	if !e.Reverses.IsZero() {
+		dst = append(dst, wantedIdentity{key: keyOf(classStrong, e.Reverses)})
+	}
+	return dst
+}
+
+// loadHinted loads the calls that the index hints at and those that the store
+// has to be asked for, because it gave no hints.
+func (w *work) loadHinted(fresh []event.Event) error {
+	var nos []int64
+	var names []callName
+	for i := range fresh {
+		e := &fresh[i]
+		if e.IsCall || e.Report.Invalid != "" || e.Report.Failed {
+			continue
+		}
+		c := w.claimOf(e)
+		if held := w.ids[c.key]; held.live(c.weak, c.at, c.p) { // a repeat is answered with the call of the first telling
+			if held.call != 0 {
+				nos = append(nos, held.call)
+			}
+			continue
+		}
+		if c.reverses != (idKey{}) && w.ids[c.reverses] != nil {
+			nos = append(nos, w.ids[c.reverses].call)
+		}
+		if c.hinted && len(c.hints) > 0 {
+			nos = append(nos, c.hints...)
+			continue
+		}
+		for _, k := range c.r.AppendKeys(w.keys[:0]) {
+			names = append(names, callName{k, c.start()})
+		}
+	}
+	if err := w.tx.loadNames(names, w); err != nil {
+		return err
+	}
+	for _, n := range names {
+		nos = append(nos, w.named[n]...)
+	}
+	slices.Sort(nos)
+	return w.tx.loadCalls(slices.Compact(nos), w)
+}
+
+// loadParked loads the parked events that wait for the batch's calls.
+func (w *work) loadParked(fresh []event.Event) error {
+	if !w.parked {
+		return nil
+	}
+	var keys []event.CallKey
+	for i := range fresh {
+		e := &fresh[i]
+		if !e.IsCall {
+			continue
+		}
+		keys = e.Call.AppendKeys(keys)
+		if row := w.byID[e.Call.CallID]; row != nil {
+			keys = row.AppendKeys(keys)
+		}
+	}
+	slices.Sort(keys)
+	keys = slices.Compact(keys)
+	if err := w.tx.loadWaiting(keys, w); err != nil {
+		return err
+	}
+	var all []*waiting
+	for _, k := range keys {
+		all = append(all, w.waits[k]...)
+	}
+	return w.loadHeld(all)
 }

@@ -1,9 +1,7 @@
 package sink
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
 
 	"github.com/tallyhook/tallyhook/event"
 )
@@ -41,7 +39,7 @@ SELECT account, sum(d), sum(c), max(posting) FROM (
   UNION ALL SELECT credit_account, 0, amount, posting FROM transfer WHERE posting > ?1)
 WHERE true GROUP BY account
 ON CONFLICT (account) DO UPDATE SET debits = debits + excluded.debits, credits = credits + excluded.credits, last_posting = excluded.last_posting`
-	qAdvance = `UPDATE stream SET next_seq = ?, received_at = ? WHERE stream = ? AND next_seq = ?`
+	qAdvance = `UPDATE stream SET next_seq = ?1, received_at = ?2, writer = ?3 WHERE stream = ?4 AND next_seq = ?5 AND (?6 OR writer = ?3)`
 )
 
 // writes lists the writing statements that are prepared once.
@@ -65,16 +63,10 @@ func (t *sqliteTx) flush(w *work) error {
 
 // flushCalls writes calls by rising number, so that new ones append.
 func (t *sqliteTx) flushCalls(w *work) error {
-	var dirty []*callRow
-	for _, c := range w.calls {
-		if c != nil && c.dirty {
-			dirty = append(dirty, c)
-		}
-	}
+	dirty := w.dirtyCalls()
 	if len(dirty) == 0 {
 		return nil
 	}
-	slices.SortFunc(dirty, func(a, b *callRow) int { return int(a.No - b.No) })
 	err := insertCall.run(t, len(dirty), func(dst []any, i int) []any {
 		c := dirty[i]
 		var duration, qualified any
@@ -98,40 +90,19 @@ func (t *sqliteTx) flushCalls(w *work) error {
 
 // flushCallKeys writes the names that calls have gained and drops those lost.
 func (t *sqliteTx) flushCallKeys(dirty []*callRow) error {
-	type key struct {
-		callName
-		no int64
-	}
-	var gained []key
-	for _, c := range dirty {
-		names := c.names()
-		for _, n := range names {
-			if !slices.Contains(c.was, n) {
-				gained = append(gained, key{n, c.No})
-			}
-		}
-		for _, n := range c.was {
-			if !slices.Contains(names, n) {
-				if err := t.exec(qDropKey, int64(n.key), n.at, c.No); err != nil {
-					return err
-				}
-			}
+	gained, lost := namesChanged(dirty)
+	for _, n := range lost {
+		if err := t.exec(qDropKey, int64(n.key), n.at, n.no); err != nil {
+			return err
 		}
 	}
-	slices.SortFunc(gained, func(a, b key) int { return cmp.Compare(int64(a.key), int64(b.key)) })
 	return insertCallKey.run(t, len(gained), func(dst []any, i int) []any {
 		return append(dst, int64(gained[i].key), gained[i].at, gained[i].no)
 	})
 }
 
 func (t *sqliteTx) flushStates(w *work) error {
-	var dirty []*callRow
-	for _, c := range w.calls {
-		if c != nil && c.stateDirty {
-			dirty = append(dirty, c)
-		}
-	}
-	slices.SortFunc(dirty, func(a, b *callRow) int { return int(a.No - b.No) })
+	dirty := w.dirtyStates()
 	return insertState.run(t, len(dirty), func(dst []any, i int) []any {
 		c, s := dirty[i], &dirty[i].state
 		return append(dst, c.No, s.currency, int64(s.value), int64(s.share), s.status.String(), s.rule, s.buyerAccount, s.publisherAccount, s.pricedBy,
@@ -164,19 +135,12 @@ func (t *sqliteTx) flushPostings(w *work) error {
 }
 
 func (t *sqliteTx) flushIdentities(w *work) error {
-	var keys []idKey
-	for k, i := range w.ids {
-		switch {
-		case i == nil || !i.dirty || k[0] == classWeak: // weak ones stand in the verdicts
-		case !i.gone:
-			keys = append(keys, k)
-		case i.stored:
-			if err := t.exec(qDropIdentity, k[1:]); err != nil {
-				return err
-			}
+	keys, drop := w.dirtyIdentities()
+	for _, k := range drop {
+		if err := t.exec(qDropIdentity, k[1:]); err != nil {
+			return err
 		}
 	}
-	slices.SortFunc(keys, func(a, b idKey) int { return slices.Compare(a[:], b[:]) })
 	return insertIdentity.run(t, len(keys), func(dst []any, n int) []any {
 		i := w.ids[keys[n]]
 		return append(dst, keys[n][1:], int64(i.id.Stream), int64(i.id.Seq), int64(i.id.N), i.money[:], i.receivedAt, i.call, i.reversedBy)
@@ -200,21 +164,13 @@ func (t *sqliteTx) flushVerdicts(w *work) error {
 		if r.duration.OK {
 			duration = int64(r.duration.N)
 		}
-		currency := v.Currency
-		if currency == "" {
-			currency = r.currency
-		}
 		var weak, weakUntil any
 		if r.weakUntil != 0 {
 			weak, weakUntil = r.weak[:], r.weakUntil
 		}
-		var final int64
-		if v.Status.Final() {
-			final = 1
-		}
-		return append(dst, v.ChangeSeq, int64(id.Stream), int64(id.Seq), int64(id.N), int64(v.Revision), final, v.Status.String(), string(v.Reason), bytesText(v.Detail.JSON()), weak, weakUntil,
+		return append(dst, v.ChangeSeq, int64(id.Stream), int64(id.Seq), int64(id.N), int64(v.Revision), r.final(), v.Status.String(), string(v.Reason), bytesText(v.Detail.JSON()), weak, weakUntil,
 			r.source, r.receivedAt, w.now, r.kind.String(), v.Strategy.String(), int64(v.Candidates), bytesText(r.considered),
-			call, text(v.CallID), caller, text(r.caller), duration, payout, text(currency), value, int64(v.Delta), int64(v.ShareDelta),
+			call, text(v.CallID), caller, text(r.caller), duration, payout, text(r.currencyText()), value, int64(v.Delta), int64(v.ShareDelta),
 			r.mapper, r.peer, r.usQueue, r.usMap, r.usMatch, max(0, w.now-r.receivedAt), bytesText(r.report), blob(r.raw))
 	})
 }
@@ -246,14 +202,15 @@ func (t *sqliteTx) flushParked(w *work) error {
 }
 
 // flushCheckpoint moves the stream on; hitting no row means that somebody else
-// has moved it, and nothing of this transaction may stand.
+// has moved it, and nothing of this transaction may stand. The first time, this
+// process takes the stream over.
 func (t *sqliteTx) flushCheckpoint(w *work) error {
 	b := w.b
-	if len(b.Records) == 0 || b.Next <= w.next {
+	if !w.advances() {
 		return nil
 	}
 	last := b.Records[len(b.Records)-1].ReceivedAt
-	res, err := t.stmt(qAdvance).ExecContext(t.ctx, int64(b.Next), last, int64(b.Stream), int64(w.next))
+	res, err := t.stmt(qAdvance).ExecContext(t.ctx, int64(b.Next), last, w.l.writer, int64(b.Stream), int64(w.next), !w.l.mine[b.Stream])
 	if err != nil {
 		return fmt.Errorf("move checkpoint of stream %d: %w", b.Stream, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tallyhook/tallyhook/bench/services"
 	"github.com/tallyhook/tallyhook/event"
 	"github.com/tallyhook/tallyhook/match"
 	"github.com/tallyhook/tallyhook/sink"
@@ -39,28 +40,59 @@ const (
 )
 
 // ledgers opens an empty ledger of each backend.
-var ledgers = map[string]func(t testing.TB) *harness{"sqlite": openSQLiteLedger}
+var ledgers = map[string]func(t testing.TB) *harness{
+	"sqlite":   func(t testing.TB) *harness { return openLedger(t, "sqlite:"+filepath.Join(t.TempDir(), "ledger.db")) },
+	"postgres": func(t testing.TB) *harness { return openLedger(t, postgresAsApp(t)) },
+}
 
-func openSQLiteLedger(t testing.TB) *harness {
-	db, err := store.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "ledger.db"))
+// postgresAsApp gives the URL of a new store for the role that nodes shall
+// have: one that cannot change what is booked.
+func postgresAsApp(t testing.TB) string {
+	return services.Postgres(t)
+}
+
+func openLedger(t testing.TB, url string) *harness {
+	db, err := store.Open(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
 	h := &harness{t: t, db: db, now: day0, policy: map[string]*event.Policy{"s": testPolicy("s")}}
-	l, err := sink.OpenLedger(t.Context(), db.Write, match.Decide, func(id string) *event.Policy { return h.policy[id] }, time.Now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	h.ledger = l
+	h.ledger = h.another()
 	h.newStream()
 	return h
+}
+
+// close gives back what the store's server has of it before the test ends.
+func (h *harness) close() {
+	h.ledger.(*sink.Ledger).Close()
+	h.db.Close()
+}
+
+// another opens one more ledger on the store, as another process would.
+func (h *harness) another() *sink.Ledger {
+	cfg := sink.LedgerConfig{Postgres: h.db.Pool, Decide: match.Decide, Policy: func(id string) *event.Policy { return h.policy[id] }, Now: time.Now}
+	if !h.db.Postgres() {
+		cfg.SQLite = h.db.Write
+	}
+	l, err := sink.OpenLedger(cfg)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() { l.Close() })
+	return l
 }
 
 func testPolicy(id string) *event.Policy {
 	return &event.Policy{Source: id, Currency: "USD", Window: event.DefaultWindow, DurationTolerance: event.DefaultDurationTolerance,
 		DedupeWindow: event.DefaultDedupeWindow, ParkFor: event.DefaultParkFor, AmountMax: event.DefaultAmountMax}
+}
+
+// wipe goes on in a new journal folder; the one before is gone, and with it
+// whatever its node could still have said.
+func (h *harness) wipe() {
+	h.exec(`UPDATE stream SET seen_at = 0`)
+	h.newStream()
 }
 
 // newStream goes on in a new journal folder.
@@ -146,7 +178,7 @@ func (h *harness) post(list ...told) []event.Verdict {
 // tick lets the parked events that are due end.
 func (h *harness) tick() {
 	h.t.Helper()
-	if _, err := h.ledger.Post(h.t.Context(), &event.Batch{Watermark: h.now}); err != nil {
+	if _, err := h.ledger.Post(h.t.Context(), &event.Batch{Stream: h.stream, Watermark: h.now}); err != nil {
 		h.t.Fatal(err)
 	}
 }
@@ -155,7 +187,7 @@ func (h *harness) tick() {
 func (h *harness) value(call string) (value, share, status string) {
 	h.t.Helper()
 	var v, s event.Amount
-	err := h.db.Read.QueryRow(`SELECT s.value, s.share, s.status FROM call c JOIN call_state s ON s.no = c.no WHERE c.call_id = ?`, call).Scan((*int64)(&v), (*int64)(&s), &status)
+	err := h.db.Read.QueryRow(`SELECT s.value, s.share, s.status FROM call c JOIN call_state s ON s.no = c.no WHERE c.call_id = $1`, call).Scan((*int64)(&v), (*int64)(&s), &status)
 	if err != nil {
 		return "", "", ""
 	}
@@ -179,7 +211,7 @@ func (h *harness) verify() {
 // assign sets a payout rule.
 func (h *harness) assign(campaign, publisher, payout string) {
 	h.t.Helper()
-	if _, err := h.db.Write.Exec(`INSERT INTO rule (campaign, publisher, payout, created_at) VALUES (?, ?, ?, 1)`, campaign, publisher, payout); err != nil {
+	if _, err := h.db.Write.Exec(`INSERT INTO rule (campaign, publisher, payout, created_at) VALUES ($1, $2, $3, 1)`, campaign, publisher, payout); err != nil {
 		h.t.Fatal(err)
 	}
 }

@@ -11,15 +11,21 @@
 // The walk sees what earlier events of the same batch did, because it works on
 // the loaded rows themselves; a key that occurs twice in a batch is one row.
 // Balances are computed by the database from the transfers just written.
+//
+// Load and flush are a backend's, the walk is the same for all. On Postgres
+// several nodes post to one ledger, one at a time under its lock; each brings
+// what the others have done since into what it remembers.
 package sink
 
 import (
 	"context"
+	"crypto/rand"
+	"database/sql"
 	"errors"
 	"fmt"
 	"time"
 
-	"database/sql"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/tallyhook/tallyhook/event"
 )
@@ -32,8 +38,12 @@ var ErrFenced = errors.New("ledger: another writer has moved the stream's checkp
 // between them are missing.
 var ErrGap = errors.New("ledger: the batch begins beyond the stream's checkpoint")
 
-// Ledger posts batches. One goroutine uses it at a time.
-type Ledger struct {
+// LedgerConfig says where a ledger is kept and what it decides with. Exactly
+// one of the backends is set.
+type LedgerConfig struct {
+	SQLite   *sql.DB       // the embedded store's write handle: exactly one connection
+	Postgres *pgxpool.Pool // whose settings the ledger's own connection takes over
+
 	// Decide chooses a report's call among candidates.
 	Decide event.Decide
 	// Policy gives a source's policy for events that were parked, nil when the
@@ -41,37 +51,54 @@ type Ledger struct {
 	Policy func(source string) *event.Policy
 	// Now is the clock of decided_at.
 	Now func() time.Time
-
-	db       *sqliteBooks
-	raw      *Raw
-	rules    map[int64]*rule   // by id; a rule never changes
-	accounts map[account]int64 // committed ones; an account never changes
-	recent   []recentCall      // upserts that the index may not have yet, by rising change
-	floor    int64             // recent is complete above this change number
-	calls    int64             // change number of the newest upsert that this ledger knows of
-	slice    byte              // of the weak identities, to be cleared of forgotten ones next
-	swept    int64             // when the last one was, in stream time
 }
 
-// OpenLedger prepares a ledger on the store's write handle, which must have
-// exactly one connection and the current schema.
-func OpenLedger(ctx context.Context, db *sql.DB, decide event.Decide, policy func(string) *event.Policy, now func() time.Time) (*Ledger, error) {
+// Ledger posts batches. One goroutine uses it at a time.
+type Ledger struct {
+	LedgerConfig
+
+	db       ledgerDB
+	raw      *Raw
+	writer   string               // this process, in stream.writer
+	mine     map[uint32]bool      // streams whose writer this process is
+	rules    map[int64]*rule      // by id; a rule never changes
+	rulesTo  int64                // id of the newest rule that assigned knows of
+	assigned map[assignment]int64 // campaign and publisher → current rule, 0 none
+	accounts map[account]int64    // committed ones; an account never changes
+	recent   []recentCall         // upserts that the index may not have yet, by rising change
+	floor    int64                // recent is complete above this change number
+	calls    int64                // change number of the newest upsert that this ledger knows of
+	slice    byte                 // of the weak identities, to be cleared of forgotten ones next
+	swept    int64                // when the last one was, in stream time
+}
+
+// OpenLedger prepares a ledger on a store with the current schema. It asks
+// nothing of the store yet: a node may start while that is away.
+func OpenLedger(cfg LedgerConfig) (*Ledger, error) {
 	raw, err := NewRaw()
 	if err != nil {
 		return nil, fmt.Errorf("open ledger: %w", err)
 	}
-	return &Ledger{Decide: decide, Policy: policy, Now: now, db: &sqliteBooks{db: db}, raw: raw,
-		rules: map[int64]*rule{}, accounts: map[account]int64{}, calls: unknownCalls}, nil
+	l := &Ledger{LedgerConfig: cfg, raw: raw, writer: rand.Text(), mine: map[uint32]bool{},
+		rules: map[int64]*rule{}, assigned: map[assignment]int64{}, accounts: map[account]int64{}, calls: unknownCalls}
+	if cfg.Postgres != nil {
+		l.db = &postgresBooks{pool: cfg.Postgres}
+	} else {
+		l.db = &sqliteBooks{db: cfg.SQLite}
+	}
+	return l, nil
 }
 
 const unknownCalls = -1
 
-// Close releases the prepared statements; the handle stays the store's.
+// Close releases what the ledger holds of the store; the handle stays the
+// store's.
 func (l *Ledger) Close() error { return l.db.close() }
 
 // Result says what a Post changed.
 type Result struct {
-	CallsThrough int64 // change number of the newest call upsert in the store
+	CallsFrom    int64 // change number of the newest call upsert before this batch
+	CallsThrough int64 // and after it: those between are the batch's own
 	Settled      int   // parked events that were decided by this batch
 }
 
@@ -101,6 +128,9 @@ func (l *Ledger) Post(ctx context.Context, b *event.Batch) (Result, error) {
 		return Result{}, err
 	}
 	l.calls = w.callChange
+	if w.advances() {
+		l.mine[b.Stream] = true
+	}
 	for _, t := range w.told {
 		t.tell()
 	}
@@ -108,28 +138,21 @@ func (l *Ledger) Post(ctx context.Context, b *event.Batch) (Result, error) {
 		l.accounts[a] = id
 	}
 	l.recent = append(l.recent, w.recent...)
-	return Result{CallsThrough: w.callChange, Settled: w.settled}, nil
+	return Result{CallsFrom: w.callChangeWas, CallsThrough: w.callChange, Settled: w.settled}, nil
 }
 
 // walk loads what b needs and decides its events one after the other.
-func (l *Ledger) walk(tx *sqliteTx, b *event.Batch) (*work, error) {
+func (l *Ledger) walk(tx ledgerTx, b *event.Batch) (*work, error) {
 	w := newWork(l, tx, b)
-	err := w.begin()
-	if err != nil {
+	if err := w.begin(); err != nil {
 		return nil, err
-	}
-	if len(b.Records) > 0 && b.First > w.next {
-		return nil, fmt.Errorf("%w: stream %d, checkpoint %d, batch from %d", ErrGap, b.Stream, w.next, b.First)
 	}
 	fresh := b.Events
 	for len(fresh) > 0 && fresh[0].ID.Seq < w.next {
 		fresh = fresh[1:]
 	}
-	if err = w.recorded(b.Events[:len(b.Events)-len(fresh)]); err != nil {
+	if err := w.recorded(b.Events[:len(b.Events)-len(fresh)]); err != nil {
 		return nil, err
-	}
-	if l.calls != unknownCalls && l.calls != w.callChange {
-		return nil, fmt.Errorf("%w: another node has told this store of calls; one node at a time may use a SQLite store", ErrFenced)
 	}
 	w.overlay()
 	if err := w.load(fresh); err != nil {
@@ -137,6 +160,7 @@ func (l *Ledger) walk(tx *sqliteTx, b *event.Batch) (*work, error) {
 	}
 	for i := range fresh {
 		e := &fresh[i]
+		var err error
 		if e.IsCall {
 			err = w.upsert(e)
 		} else {
@@ -151,3 +175,51 @@ func (l *Ledger) walk(tx *sqliteTx, b *event.Batch) (*work, error) {
 	}
 	return w, nil
 }
+
+// begin opens the transaction's view: where the store stands, whether this
+// process may write for the stream, and what others have done meanwhile.
+func (w *work) begin() error {
+	if err := w.tx.start(w); err != nil {
+		return err
+	}
+	l, b := w.l, w.b
+	w.postingWas, w.callChangeWas = w.posting, w.callChange
+	if len(b.Records) > 0 {
+		switch {
+		case l.mine[b.Stream] && w.writer != l.writer:
+			return fmt.Errorf("%w (stream %d: another process has taken it over)", ErrFenced, b.Stream)
+		case b.First > w.next:
+			return fmt.Errorf("%w: stream %d, checkpoint %d, batch from %d", ErrGap, b.Stream, w.next, b.First)
+		}
+	}
+	if w.ruleTop != l.rulesTo {
+		clear(l.assigned)
+		l.rulesTo = w.ruleTop
+	}
+	return w.hear()
+}
+
+// hear takes in which calls other nodes have told the store of. When those are
+// too many to read here, look-ups are confirmed in the store until the index
+// knows them.
+func (w *work) hear() error {
+	l := w.l
+	if l.calls == w.callChange {
+		return nil
+	}
+	heard := false
+	if l.calls != unknownCalls {
+		var err error
+		if l.recent, heard, err = w.tx.changedCalls(l.calls, w.callChange, l.recent); err != nil {
+			return err
+		}
+	}
+	if !heard {
+		l.recent, l.floor = nil, w.callChange
+	}
+	l.calls = w.callChange
+	return nil
+}
+
+// advances reports whether the batch moves its stream's checkpoint.
+func (w *work) advances() bool { return len(w.b.Records) > 0 && w.b.Next > w.next }

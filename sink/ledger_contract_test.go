@@ -178,7 +178,7 @@ func wipedJournal(t *testing.T, h *harness) {
 	h.post(ended("a", h.now, 90))
 	h.now += minute
 	status(t, h.post(pays("50", byRef("ref-a"))), "booked")
-	h.newStream()
+	h.wipe()
 	h.now += minute
 	status(t, h.post(pays("50", byRef("ref-a"))), "duplicate")
 	status(t, h.post(pays("70", byRef("ref-a"))), "booked")
@@ -189,7 +189,7 @@ func clockBack(t *testing.T, h *harness) {
 	h.post(ended("a", h.now, 90))
 	h.now += 2 * hour
 	status(t, h.post(pays("50", byRef("ref-a"))), "booked")
-	h.newStream() // within one journal received_at never decreases
+	h.wipe() // within one journal received_at never decreases
 	h.now -= hour
 	status(t, h.post(pays("60", byRef("ref-a"))), "stale")
 	booked(t, h, "a", "50.00", "0.00")
@@ -214,7 +214,7 @@ func callAfter(t *testing.T, h *harness) {
 // revisions checks the statuses that an event went through.
 func (h *harness) revisions(id event.ID, want ...string) {
 	h.t.Helper()
-	rows, err := h.db.Read.Query(`SELECT status FROM verdict WHERE stream = ? AND seq = ? AND n = ? ORDER BY revision`, id.Stream, int64(id.Seq), id.N)
+	rows, err := h.db.Read.Query(`SELECT status FROM verdict WHERE stream = $1 AND seq = $2 AND n = $3 ORDER BY revision`, id.Stream, int64(id.Seq), id.N)
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -21,6 +21,7 @@ func TestLedgerModel(t *testing.T) {
 		t.Run(backend, func(t *testing.T) {
 			rapid.Check(t, func(rt *rapid.T) {
 				h := open(t)
+				defer h.close()
 				h.assign("c", "p0", "percent 80")
 				h.assign("c", "p1", "*0.8")
 				m := newModel()
@@ -82,7 +83,7 @@ func step(rt *rapid.T, h *harness, m *model, list *[]told, flush func()) {
 		m.expire(h.now)
 	case "wiped":
 		flush()
-		h.newStream()
+		h.wipe()
 		h.now -= rapid.SampledFrom([]int64{0, 5 * minute, hour}).Draw(rt, "clock steps back")
 	}
 }

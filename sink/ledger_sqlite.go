@@ -28,7 +28,7 @@ type sqliteTx struct {
 	args  []any // scratch of insert.run
 }
 
-func (s *sqliteBooks) begin(ctx context.Context) (*sqliteTx, error) {
+func (s *sqliteBooks) begin(ctx context.Context) (ledgerTx, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -99,29 +99,19 @@ const (
 	qCounters = `SELECT
   coalesce((SELECT max(change_seq) FROM verdict), 0), coalesce((SELECT max(no) FROM posting), 0),
   coalesce((SELECT max(no) FROM call), 0), coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'call_change'), 0),
-  EXISTS (SELECT 1 FROM parked)`
-	qCheckpoint = `SELECT next_seq FROM stream WHERE stream = ?`
-	qCalls      = `SELECT c.no, c.call_id, coalesce(c.ref_id,''), coalesce(c.key,''), coalesce(c.network_ids,''), coalesce(c.caller,''),
-  coalesce(c.started_at,0), coalesce(c.ended_at,0), coalesce(c.duration,-1), coalesce(c.campaign,''), coalesce(c.publisher,''), coalesce(c.buyer,''),
-  coalesce(c.qualified,-1), c.ranks, c.change_seq, s.no IS NOT NULL, coalesce(s.currency,''), coalesce(s.value,0), coalesce(s.share,0), coalesce(s.status,''),
-  coalesce(s.rule,0), coalesce(s.buyer_account,0), coalesce(s.publisher_account,0), coalesce(s.priced_by,0),
-  coalesce(s.rank_at,0), coalesce(s.rank_stream,0), coalesce(s.rank_seq,0), coalesce(s.rank_n,0), coalesce(s.last_posting,0)
-FROM call c LEFT JOIN call_state s ON s.no = c.no WHERE `
-	qNumbers = `SELECT no FROM (SELECT no FROM call_key WHERE hash = ?1 AND at <= ?2 ORDER BY at DESC LIMIT 256)
+  coalesce((SELECT max(id) FROM rule), 0), EXISTS (SELECT 1 FROM parked)`
+	qCheckpoint = `SELECT next_seq, writer FROM stream WHERE stream = ?`
+	qCalls      = `SELECT ` + callColumns + `WHERE `
+	qNumbers    = `SELECT no FROM (SELECT no FROM call_key WHERE hash = ?1 AND at <= ?2 ORDER BY at DESC LIMIT 256)
 UNION ALL SELECT no FROM (SELECT no FROM call_key WHERE hash = ?1 AND at > ?2 ORDER BY at LIMIT 256)`
-	qIdentities = `SELECT key, stream, seq, n, money, received_at, call, reversed_by FROM identity WHERE key IN `
-	qAccount    = `SELECT id FROM account WHERE kind = ? AND owner = ? AND currency = ?`
-	qNewAccount = `INSERT INTO account (kind, owner, currency) VALUES (?, ?, ?) RETURNING id`
-	qRule       = `SELECT campaign, publisher, payout FROM rule WHERE id = ?`
-	qAssigned   = `SELECT coalesce(max(id), 0) FROM rule WHERE campaign = ? AND publisher = ?`
-	qWaiting    = `SELECT p.stream, p.seq, p.n, p.identity, v.revision, v.source, v.received_at, v.kind, coalesce(v.caller,''),
-  v.mapper, v.peer, v.us_queue, v.us_map, v.us_match, v.report
-FROM parked p JOIN verdict v ON v.stream = p.stream AND v.seq = p.seq AND v.n = p.n AND v.revision =
-  (SELECT max(revision) FROM verdict w WHERE w.stream = p.stream AND w.seq = p.seq AND w.n = p.n) `
-	qWaitingFor   = qWaiting + `WHERE (p.stream, p.seq, p.n) IN (SELECT stream, seq, n FROM parked_key WHERE hash = ?)`
-	qWaitingUntil = qWaiting + `WHERE p.deadline <= ? ORDER BY p.deadline, p.stream, p.seq, p.n LIMIT ?`
-	qRecorded     = `SELECT n, revision, change_seq, status, reason, coalesce(detail,''), strategy, candidates, coalesce(call,0), coalesce(call_id,''),
-  coalesce(currency,''), coalesce(value,0), delta, share_delta FROM verdict WHERE stream = ? AND seq = ? ORDER BY n, revision`
+	qIdentities   = `SELECT key, stream, seq, n, money, received_at, call, reversed_by FROM identity WHERE key IN `
+	qAccount      = `SELECT id FROM account WHERE kind = ? AND owner = ? AND currency = ?`
+	qNewAccount   = `INSERT INTO account (kind, owner, currency) VALUES (?, ?, ?) RETURNING id`
+	qRule         = `SELECT campaign, publisher, payout FROM rule WHERE id = ?`
+	qAssigned     = `SELECT coalesce(max(id), 0) FROM rule WHERE campaign = ? AND publisher = ?`
+	qWaitingFor   = `SELECT ` + waitingColumns + `WHERE (p.stream, p.seq, p.n) IN (SELECT stream, seq, n FROM parked_key WHERE hash = ?)`
+	qWaitingUntil = `SELECT ` + waitingColumns + `WHERE p.deadline <= ? ORDER BY p.deadline, p.stream, p.seq, p.n LIMIT ?`
+	qRecorded     = `SELECT ` + recordedColumns + `WHERE stream = ? AND seq >= ? AND seq <= ? ORDER BY seq, n, revision`
 )
 
 // chunk is how many keys one IN list asks for; shorter lists repeat their last.
@@ -132,30 +122,34 @@ var inList = "(" + strings.Repeat("?,", chunk-1) + "?)"
 // selects lists the queries that are prepared once; allInserts the rest.
 func selects() []string {
 	return []string{qCounters, qCheckpoint, qCalls + "c.no IN " + inList, qCalls + "c.call_id IN " + inList, qNumbers,
-		qIdentities + inList, qWeak + inList, qWeakThrough, qWeakFloor, qAccount, qNewAccount, qRule, qAssigned, qWaitingFor, qWaitingUntil, qRecorded}
+		qIdentities + inList, qWeak + inList, qWeakThrough, qWeakFloor, qAccount, qNewAccount, qRule, qAssigned, qWaitingFor, qWaitingUntil, qRecorded, qBetween}
 }
 
-// begin reads the counters and the stream's checkpoint.
-func (w *work) begin() error {
-	row := w.tx.stmt(qCounters).QueryRowContext(w.tx.ctx)
-	if err := row.Scan(&w.change, &w.posting, &w.callNo, &w.callChange, &w.parked); err != nil {
+func (t *sqliteTx) start(w *work) error {
+	row := t.stmt(qCounters).QueryRowContext(t.ctx)
+	if err := row.Scan(&w.change, &w.posting, &w.callNo, &w.callChange, &w.ruleTop, &w.parked); err != nil {
 		return fmt.Errorf("read ledger counters: %w", err)
 	}
-	w.postingWas = w.posting
-	if err := w.tx.syncWeak(w); err != nil {
+	if err := t.syncWeak(w); err != nil {
 		return err
 	}
 	if len(w.b.Records) == 0 {
 		return nil
 	}
-	if err := w.tx.stmt(qCheckpoint).QueryRowContext(w.tx.ctx, int64(w.b.Stream)).Scan(&w.next); err != nil {
+	if err := t.stmt(qCheckpoint).QueryRowContext(t.ctx, int64(w.b.Stream)).Scan(&w.next, &w.writer); err != nil {
 		return fmt.Errorf("read checkpoint of stream %d: %w", w.b.Stream, err)
 	}
 	return nil
 }
 
+// changedCalls is never asked for by a lone node: who wrote here meanwhile has
+// no business with this file.
+func (t *sqliteTx) changedCalls(_, _ int64, _ []recentCall) ([]recentCall, bool, error) {
+	return nil, false, fmt.Errorf("%w: another node has told this store of calls; one node at a time may use a SQLite store", ErrFenced)
+}
+
 // each runs q for keys in chunks and calls scan for every row.
-func each[K any](t *sqliteTx, q string, keys []K, arg func(K) any, scan func(*sql.Rows) error) error {
+func each[K any](t *sqliteTx, q string, keys []K, arg func(K) any, scan func(scanner) error) error {
 	args := make([]any, chunk)
 	for len(keys) > 0 {
 		n := min(chunk, len(keys))
@@ -171,7 +165,7 @@ func each[K any](t *sqliteTx, q string, keys []K, arg func(K) any, scan func(*sq
 }
 
 // rows runs q and calls scan for every row.
-func (t *sqliteTx) rows(q string, scan func(*sql.Rows) error, args ...any) error {
+func (t *sqliteTx) rows(q string, scan func(scanner) error, args ...any) error {
 	rows, err := t.stmt(q).QueryContext(t.ctx, args...)
 	if err != nil {
 		return fmt.Errorf("ledger query: %w", err)
@@ -189,52 +183,11 @@ func (t *sqliteTx) rows(q string, scan func(*sql.Rows) error, args ...any) error
 }
 
 func (t *sqliteTx) loadCalls(nos []int64, w *work) error {
-	return each(t, qCalls+"c.no IN "+inList, nos, func(no int64) any { return no }, func(r *sql.Rows) error { return w.scanCall(r) })
+	return each(t, qCalls+"c.no IN "+inList, nos, func(no int64) any { return no }, w.scanCall)
 }
 
 func (t *sqliteTx) loadCallsByID(ids []string, w *work) error {
-	return each(t, qCalls+"c.call_id IN "+inList, ids, func(id string) any { return id }, func(r *sql.Rows) error { return w.scanCall(r) })
-}
-
-func (w *work) scanCall(r *sql.Rows) error {
-	c := new(callRow)
-	s := &c.state
-	var networks, status string
-	var duration, qualified int64
-	var ranks sql.RawBytes
-	err := r.Scan(&c.No, &c.CallID, &c.RefID, &c.Key, &networks, &c.Caller, &c.StartedAt, &c.EndedAt, &duration,
-		&c.Campaign, &c.Publisher, &c.Buyer, &qualified, &ranks, &c.change, &c.hasState, &s.currency, &s.value, &s.share, &status,
-		&s.rule, &s.buyerAccount, &s.publisherAccount, &s.pricedBy, &s.rank.At, &s.rank.ID.Stream, &s.rank.ID.Seq, &s.rank.ID.N, &s.lastPosting)
-	if err != nil {
-		return err
-	}
-	if _, known := w.calls[c.No]; known {
-		return nil
-	}
-	if duration >= 0 {
-		c.Duration = event.Seconds{N: int32(duration), OK: true}
-	}
-	switch qualified {
-	case 1:
-		c.Qualified = event.Yes
-	case 0:
-		c.Qualified = event.No
-	}
-	if networks != "" {
-		if c.NetworkIDs, err = parseNetworks(networks); err != nil {
-			return err
-		}
-	}
-	if c.ranks, err = parseRanks(ranks); err != nil {
-		return err
-	}
-	if c.hasState {
-		if s.status, err = event.ParseStatus(status); err != nil {
-			return err
-		}
-	}
-	w.add(c)
-	return nil
+	return each(t, qCalls+"c.call_id IN "+inList, ids, func(id string) any { return id }, w.scanCall)
 }
 
 func parseNetworks(text string) (ids []event.Pair, err error) {
@@ -248,46 +201,41 @@ func parseNetworks(text string) (ids []event.Pair, err error) {
 	return ids, nil
 }
 
-// numbers appends the calls that have the name k: of a caller with many, those
-// that started nearest to start on either side.
-func (t *sqliteTx) numbers(k event.CallKey, start int64, dst []int64) ([]int64, error) {
-	err := t.rows(qNumbers, func(r *sql.Rows) error {
-		var no int64
-		err := r.Scan(&no)
-		dst = append(dst, no)
-		return err
-	}, int64(k), start)
-	return dst, err
+// loadNames asks for each name: of a caller with many calls, those that
+// started nearest to its time on either side.
+func (t *sqliteTx) loadNames(names []callName, w *work) error {
+	for _, name := range names {
+		var nos []int64
+		err := t.rows(qNumbers, func(r scanner) error {
+			var no int64
+			err := r.Scan(&no)
+			nos = append(nos, no)
+			return err
+		}, int64(name.key), name.at)
+		if err != nil {
+			return err
+		}
+		w.named[name] = nos
+	}
+	return nil
 }
 
 // loadIdentities loads who holds keys, each class from where it is kept.
-func (t *sqliteTx) loadIdentities(keys []idKey, w *work) error {
+func (t *sqliteTx) loadIdentities(want []wantedIdentity, w *work) error {
 	var strong, weak []idKey
-	for _, k := range keys {
-		if k[0] == classStrong {
-			strong = append(strong, k)
+	for _, i := range want {
+		if i.key[0] == classStrong {
+			strong = append(strong, i.key)
 		} else {
-			weak = append(weak, k)
+			weak = append(weak, i.key)
 		}
 	}
 	digest := func(k idKey) any { return k[1:] }
-	err := each(t, qIdentities+inList, strong, digest, func(r *sql.Rows) error {
-		var key, money sql.RawBytes
-		i := &identity{stored: true}
-		if err := r.Scan(&key, &i.id.Stream, &i.id.Seq, &i.id.N, &money, &i.receivedAt, &i.call, &i.reversedBy); err != nil {
-			return err
-		}
-		if len(money) != len(i.money) {
-			return fmt.Errorf("identity of event %s has %d bytes of money digest", i.id, len(money))
-		}
-		copy(i.money[:], money)
-		return w.hasIdentity(classStrong, key, i)
-	})
-	if err != nil {
+	if err := each(t, qIdentities+inList, strong, digest, w.scanStrong); err != nil {
 		return err
 	}
-	return each(t, qWeak+inList, weak, digest, func(r *sql.Rows) error {
-		var key sql.RawBytes
+	return each(t, qWeak+inList, weak, digest, func(r scanner) error {
+		var key []byte
 		i := new(identity)
 		if err := r.Scan(&key, &i.id.Stream, &i.id.Seq, &i.id.N, &i.receivedAt, &i.call); err != nil {
 			return err
@@ -296,15 +244,12 @@ func (t *sqliteTx) loadIdentities(keys []idKey, w *work) error {
 	})
 }
 
-// hasIdentity takes a loaded identity unless this batch has it already.
-func (w *work) hasIdentity(class byte, key []byte, i *identity) error {
-	if len(key) != len(event.Digest{}) {
-		return fmt.Errorf("identity of event %s has a key of %d bytes", i.id, len(key))
-	}
-	if k := keyOf(class, event.Digest(key)); w.ids[k] == nil {
-		w.ids[k] = i
-	}
-	return nil
+func (t *sqliteTx) between(call int64, after, before event.Rank) (s *standing, err error) {
+	err = t.rows(qBetween, func(r scanner) (err error) {
+		s, err = scanStanding(r)
+		return err
+	}, betweenArgs(call, after, before)...)
+	return s, err
 }
 
 func (t *sqliteTx) accountID(a account) (id int64, err error) {

@@ -25,7 +25,15 @@ type modelCall struct {
 	value     event.Amount
 	status    string // "" nothing accepted yet
 	rank      event.Rank
+	by        *modelEvent             // whose price it is
+	told      []modelPrice            // every price, also those that came too late
 	money     map[string]event.Amount // owner of an account → what the call has on it
+}
+
+type modelPrice struct {
+	by     *modelEvent
+	value  event.Amount
+	status string
 }
 
 type modelID struct {
@@ -125,6 +133,9 @@ func (m *model) judge(e *modelEvent) string {
 		if held.money != e.money() {
 			return "conflict"
 		}
+		if c := m.calls[held.call]; c != nil && c.by == held.by && e.rank().Less(c.rank) {
+			return m.toldFirst(e, c, held)
+		}
 		return "duplicate"
 	}
 	if e.kind == event.Reversal && e.strong != "" {
@@ -132,15 +143,56 @@ func (m *model) judge(e *modelEvent) string {
 		if m.ids[conversion] == nil {
 			m.ids[conversion] = &modelID{}
 		}
-		m.hold(e)
-		of := m.ids[conversion]
+		id, of := m.hold(e), m.ids[conversion]
 		of.reversedBy = true
 		if of.call == "" {
 			return "reversed"
 		}
-		return m.assign(e, of.call)
+		verdict := m.assign(e, of.call)
+		if verdict != "stale" {
+			id.call = of.call
+		}
+		return verdict
 	}
 	return m.settle(e)
+}
+
+// toldFirst puts e in the place of its repeat, on which the call's price stands.
+func (m *model) toldFirst(e *modelEvent, c *modelCall, held *modelID) string {
+	var last *modelPrice
+	for i, p := range c.told {
+		if e.rank().Less(p.by.rank()) && p.by.rank().Less(c.rank) && (last == nil || last.by.rank().Less(p.by.rank())) {
+			last = &c.told[i]
+		}
+	}
+	held.by, held.at = e, e.at
+	c.told = append(c.told, e.price())
+	if last == nil {
+		c.by, c.rank = e, e.rank()
+		return "unchanged"
+	}
+	c.by, c.rank = last.by, last.by.rank()
+	if last.value == c.value && last.status == c.status {
+		return "unchanged"
+	}
+	c.value, c.status = last.value, last.status
+	buyer := c.buyer
+	if buyer == "" {
+		buyer = "source:s"
+	}
+	c.rebook(buyer)
+	return c.status
+}
+
+// price is what e says by itself.
+func (e *modelEvent) price() modelPrice {
+	switch {
+	case e.kind == event.Reversal:
+		return modelPrice{e, 0, "reversed"}
+	case e.amount == 0:
+		return modelPrice{e, 0, "unqualified"}
+	}
+	return modelPrice{e, e.amount, "booked"}
 }
 
 func (m *model) hold(e *modelEvent) *modelID {
@@ -161,7 +213,7 @@ func (m *model) settle(e *modelEvent) string {
 		return "parked"
 	}
 	verdict := m.assign(e, e.ref)
-	if verdict != "stale" {
+	if verdict != "stale" || e.strong == "" { // the log itself says which call a weak one was about
 		id.call = e.ref
 	}
 	return verdict
@@ -178,13 +230,15 @@ func (m *model) assign(e *modelEvent, call string) string {
 		status = "unqualified"
 	}
 	if c.status != "" && e.rank().Less(c.rank) {
+		c.told = append(c.told, e.price())
 		return "stale"
 	}
+	c.told = append(c.told, modelPrice{e, value, status})
 	verdict := status
 	if c.status == status && c.value == value {
 		verdict = "unchanged"
 	}
-	c.value, c.status, c.rank = value, status, e.rank()
+	c.value, c.status, c.rank, c.by = value, status, e.rank(), e
 	buyer := c.buyer
 	if buyer == "" {
 		buyer = "source:s"

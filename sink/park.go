@@ -39,7 +39,7 @@ func (w *work) settleWaiting(row *callRow) error {
 	for _, k := range row.AppendKeys(nil) {
 		here := w.parkedNow[k]
 		if w.parked {
-			stored, err := w.tx.waitingFor(k, w)
+			stored, err := w.waitingFor(k)
 			if err != nil {
 				return err
 			}
@@ -120,7 +120,11 @@ func (w *work) expire() error {
 	if !w.parked || w.b.Watermark == 0 {
 		return nil
 	}
-	due, err := w.tx.waitingUntil(w.b.Watermark, expiredMax, w)
+	until := w.b.Watermark
+	if w.others != 0 {
+		until = min(until, w.others) // the call may stand in another node's journal
+	}
+	due, err := w.waitingUntil(until, expiredMax)
 	if err != nil {
 		return err
 	}

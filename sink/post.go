@@ -26,6 +26,14 @@ type claim struct {
 
 func (c *claim) rank() event.Rank { return event.Rank{At: c.at, ID: c.id} }
 
+// start is the time around which a claim's call is looked for.
+func (c *claim) start() int64 {
+	if c.r.StartedAt != 0 {
+		return c.r.StartedAt
+	}
+	return c.at
+}
+
 // outcome is what a claim comes to, before anything is written.
 type outcome struct {
 	status event.Status
@@ -39,8 +47,9 @@ type outcome struct {
 
 	value    event.Amount // to be assigned
 	currency string
-	assigns  bool // call's state becomes value, status and rank
-	holds    bool // the claim's identity stays with it
+	assigns  bool      // call's state becomes value, status and rank
+	stands   *standing // whose price it is, when it is not the claim's own
+	holds    bool      // the claim's identity stays with it
 	deadline int64
 }
 
@@ -116,6 +125,45 @@ func (w *work) repeated(c *claim, held *identity) (outcome, error) {
 			return o, err
 		}
 		o.call = row
+	}
+	if row := o.call; o.status == event.Duplicate && row != nil && row.hasState && row.state.rank.ID == held.id && c.rank().Less(row.state.rank) {
+		return w.toldFirst(c, row, held.id)
+	}
+	return o, nil
+}
+
+// standing is an event that set a call's value, or would have but for a later one.
+type standing struct {
+	rank     event.Rank
+	value    event.Amount
+	status   event.Status
+	pricedBy int64
+}
+
+// toldFirst is the outcome of a claim whose repeat, received later by another
+// node, was booked before it and is what the call's value stands on. The claim
+// takes its place, and what came between the two counts again: the call ends
+// as it would have on one node.
+func (w *work) toldFirst(c *claim, row *callRow, repeat event.ID) (outcome, error) {
+	s := &row.state
+	o := outcome{status: event.Unchanged, reason: event.ToldFirst, detail: event.Detail{Of: repeat.String()}, call: row, fits: 1,
+		value: s.value, currency: s.currency, assigns: true, holds: true}
+	between, err := w.tx.between(row.No, c.rank(), s.rank)
+	if err != nil {
+		return o, fmt.Errorf("what was told between %s and %s: %w", c.id, repeat, err)
+	}
+	for i := range w.verdicts { // what waited may have been decided by this very batch
+		v := &w.verdicts[i]
+		at := event.Rank{At: v.receivedAt, ID: v.v.Event}
+		if v.call == row && v.prices() && c.rank().Less(at) && at.Less(s.rank) && (between == nil || between.rank.Less(at)) {
+			between = v.standing()
+		}
+	}
+	if between != nil {
+		o.stands, o.value = between, between.value
+		if between.value != s.value || between.status != s.status {
+			o.status = between.status
+		}
 	}
 	return o, nil
 }

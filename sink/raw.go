@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -20,6 +21,7 @@ import (
 //	headers                                uvarint count, then name and value of each
 //	body                                   uvarint length, bytes
 //
+// From the method on that is the encoding of an event.Record.
 // Secrets are taken out before anything is written (raw_redact.go). What is
 // not a secret stays byte for byte, so that a mapper can be tried again on it.
 const rawVersion = 1
@@ -185,6 +187,10 @@ func headersJSON(headers []event.Pair) []byte {
 
 var errRawEncoding = errors.New("raw request is cut short or damaged")
 
+// recordHead is what stands before a record's method when it has no source. From
+// there on records and raw requests are laid out alike, so one decoder reads both.
+var recordHead = event.AppendRecord(nil, &event.Record{Kind: event.RecordPostback})[:4]
+
 // ParseRaw reads what Append wrote. The request owns its memory.
 func ParseRaw(p []byte) (*Request, error) {
 	if len(p) < 2 {
@@ -197,54 +203,30 @@ func ParseRaw(p []byte) (*Request, error) {
 	if flags&^(rawS2|rawCut) != 0 {
 		return nil, errRawEncoding
 	}
-	if flags&rawS2 != 0 {
-		n, err := s2.DecodedLen(src)
-		if err != nil || n > rawBytesMax {
-			return nil, errRawEncoding
-		}
-		if src, err = s2.Decode(nil, src); err != nil {
-			return nil, fmt.Errorf("%w: %w", errRawEncoding, err)
-		}
+	own, err := ownRecord(src, flags&rawS2 != 0)
+	if err != nil {
+		return nil, err
 	}
-	d := rawDecoder{p: src}
-	q := &Request{BodyCut: flags&rawCut != 0}
-	for _, s := range []*string{&q.Method, &q.Query, &q.ContentType, &q.Peer} {
-		*s = d.text()
-	}
-	for n := d.uvarint(); n > 0 && !d.bad; n-- {
-		q.Headers = append(q.Headers, event.Pair{Name: d.text(), Value: d.text()})
-	}
-	q.Body = []byte(d.text())
-	if d.bad || len(d.p) > 0 {
+	var r event.Record
+	if err := event.DecodeRecord(&r, own); err != nil {
 		return nil, errRawEncoding
 	}
-	return q, nil
+	return &Request{Method: r.Method, Query: r.Query, ContentType: r.ContentType, Headers: r.Headers, Peer: r.Peer, Body: r.Body, BodyCut: flags&rawCut != 0}, nil
 }
 
-// rawDecoder reads the fields of a raw request; bad stays set once anything
-// was cut short.
-type rawDecoder struct {
-	p   []byte
-	bad bool
-}
-
-func (d *rawDecoder) uvarint() uint64 {
-	v, n := binary.Uvarint(d.p)
-	if n <= 0 {
-		d.bad, d.p = true, nil
-		return 0
+// ownRecord copies the fields of a raw request, out of their S2 block if they
+// are in one, behind the head that makes them a record.
+func ownRecord(src []byte, compressed bool) ([]byte, error) {
+	if !compressed {
+		return slices.Concat(recordHead, src), nil
 	}
-	d.p = d.p[n:]
-	return v
-}
-
-func (d *rawDecoder) text() string {
-	n := d.uvarint()
-	if n > uint64(len(d.p)) {
-		d.bad, d.p = true, nil
-		return ""
+	n, err := s2.DecodedLen(src)
+	if err != nil || n > rawBytesMax {
+		return nil, errRawEncoding
 	}
-	s := string(d.p[:n])
-	d.p = d.p[n:]
-	return s
+	own := append(make([]byte, 0, len(recordHead)+n), recordHead...)
+	if _, err := s2.Decode(own[len(own):cap(own)], src); err != nil {
+		return nil, fmt.Errorf("%w: %w", errRawEncoding, err)
+	}
+	return own[:cap(own)], nil
 }

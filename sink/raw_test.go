@@ -121,6 +121,29 @@ func TestRawBounds(t *testing.T) {
 	}
 }
 
+// TestRawKeepsItsFormat reads what the first build wrote.
+func TestRawKeepsItsFormat(t *testing.T) {
+	f := func(kept string) {
+		t.Helper()
+		q, err := sink.ParseRaw([]byte(kept))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := &sink.Request{Method: "POST", Query: "a=1", ContentType: "text/plain", Peer: "::1", Headers: []event.Pair{{Name: "A", Value: "b"}}, Body: []byte("xyz"), BodyCut: true}
+		if !reflect.DeepEqual(q, want) {
+			t.Errorf("%q is %+v, want %+v", kept, q, want)
+		}
+	}
+	const fields = "\x04POST\x03a=1\x0atext/plain\x03::1\x01\x01A\x01b\x03xyz"
+	f("\x01\x02" + fields)
+	f("\x01\x03\x21\x80" + fields) // an S2 block of one literal
+	for n := range len(fields) {
+		if q, err := sink.ParseRaw([]byte("\x01\x02" + fields[:n])); err == nil {
+			t.Errorf("cut short after %d bytes it is %+v", n, q)
+		}
+	}
+}
+
 func TestRequestJSON(t *testing.T) {
 	f := func(q sink.Request, want string) {
 		t.Helper()

@@ -29,7 +29,7 @@ FROM posting p LEFT JOIN call_state s ON s.no = p.call ORDER BY p.call, p.no`, w
     WHEN s.last_posting <> 0 THEN 'there is no posting ' || s.last_posting
     ELSE 'it has a value or share and no posting' END
 FROM call_state s LEFT JOIN posting p ON p.no = s.last_posting
-WHERE CASE WHEN s.last_posting = 0 THEN s.value <> 0 OR s.share <> 0 ELSE p.call IS NOT s.no END ORDER BY s.no LIMIT 1`)
+WHERE CASE WHEN s.last_posting = 0 THEN s.value <> 0 OR s.share <> 0 ELSE p.call IS DISTINCT FROM s.no END ORDER BY s.no LIMIT 1`)
 		},
 		v.ranks)
 }
@@ -105,17 +105,22 @@ func (v *verifier) ranks() (string, error) {
 		return "", err
 	}
 	return v.each(`
-SELECT s.no, s.value, s.rank_stream, s.rank_seq, s.rank_n, coalesce(w.status, ''), coalesce(w.call, 0), coalesce(w.value, 0), coalesce(w.received_at, 0), s.rank_at
+SELECT s.no, s.value, s.rank_stream, s.rank_seq, s.rank_n, coalesce(w.status, ''), coalesce(w.call, 0), coalesce(w.value, 0), coalesce(w.received_at, 0), s.rank_at, coalesce(w.payout, 0), coalesce(w.kind, ''), coalesce(w.reason, '')
 FROM call_state s LEFT JOIN verdict w ON w.stream = s.rank_stream AND w.seq = s.rank_seq AND w.n = s.rank_n AND w.final = 1
 ORDER BY s.no`, func(scan func(...any) error) (string, error) {
 		var no, value, call, said, receivedAt, rankAt int64
 		var id event.ID
-		var status string
-		if err := scan(&no, &value, &id.Stream, &id.Seq, &id.N, &status, &call, &said, &receivedAt, &rankAt); err != nil {
+		var status, kind, reason string
+		var payout int64
+		if err := scan(&no, &value, &id.Stream, &id.Seq, &id.N, &status, &call, &said, &receivedAt, &rankAt, &payout, &kind, &reason); err != nil {
 			return "", err
 		}
 		at := fmt.Sprintf("call_state %d: ", no)
+		if kind == event.Reversal.String() {
+			payout = 0
+		}
 		switch {
+		case (status == "stale" || reason == string(event.ToldFirst)) && call == no && payout == value && receivedAt == rankAt: // it counts again: what outranked it was a repeat
 		case status == "" && pruned:
 		case status == "":
 			return at + fmt.Sprintf("event %q, which booked it, has no final verdict", id), nil

@@ -21,6 +21,10 @@ func (v *verifier) outcomes() (string, error) {
 		return "", err
 	}
 	w := revisionWalk{pruned: pruned}
+	absent := int64(0) // whether a posting's verdict may be
+	if pruned {
+		absent = 1
+	}
 	return firstOf(
 		func() (string, error) {
 			return v.each(`SELECT stream, seq, n, revision, final, status, change_seq FROM verdict ORDER BY stream, seq, n, revision`, w.look)
@@ -31,8 +35,8 @@ func (v *verifier) outcomes() (string, error) {
     WHEN v.change_seq IS NULL THEN ', its cause, has no final verdict'
     ELSE ', its cause, ended ' || v.status || ' with deltas ' || v.delta || ' and ' || v.share_delta || ' against ' || p.delta || ' and ' || p.share_delta || ' (millionths)' END
 FROM posting p LEFT JOIN verdict v ON v.stream = p.stream AND v.seq = p.seq AND v.n = p.n AND v.final = 1
-WHERE p.cause <> 'call' AND CASE WHEN v.change_seq IS NULL THEN NOT ?
-  ELSE v.status NOT IN ('booked', 'unchanged', 'unqualified', 'reversed') OR v.delta <> p.delta OR v.share_delta <> p.share_delta OR v.call IS NOT p.call END ORDER BY p.no LIMIT 1`, pruned)
+WHERE p.cause <> 'call' AND CASE WHEN v.change_seq IS NULL THEN CAST($1 AS BIGINT) = 0
+  ELSE v.status NOT IN ('booked', 'unchanged', 'unqualified', 'reversed') OR v.delta <> p.delta OR v.share_delta <> p.share_delta OR v.call IS DISTINCT FROM p.call END ORDER BY p.no LIMIT 1`, absent)
 		},
 		func() (string, error) {
 			return v.none(`SELECT 'verdict ' || v.change_seq || ': event ' || v.stream || '-' || v.seq || '.' || v.n || ' changed a call by ' || v.delta || ' and ' || v.share_delta || ' millionths without a posting'

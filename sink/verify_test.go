@@ -1,8 +1,11 @@
 package sink_test
 
 import (
+	"database/sql"
+	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tallyhook/tallyhook/sink"
 )
@@ -17,37 +20,44 @@ func findings(t *testing.T, f *fixture) *sink.Findings {
 }
 
 func TestVerifyHolds(t *testing.T) {
-	f := newFixture(t)
-	if bad := findings(t, f).First(); bad != nil {
-		t.Errorf("an empty ledger: %s: %s", bad.ID, bad.Fault)
-	}
-	f.ledger()
-	found := findings(t, f)
-	var ids []string
-	for _, c := range found.Checks {
-		ids = append(ids, c.ID)
-		if !c.OK || c.Fault != "" || c.Title == "" || c.Checked == 0 {
-			t.Errorf("%+v", c)
+	onEveryStore(t, func(t *testing.T, f *fixture) {
+		if bad := findings(t, f).First(); bad != nil {
+			t.Errorf("an empty ledger: %s: %s", bad.ID, bad.Fault)
 		}
-	}
-	if got := strings.Join(ids, " "); got != "I1 I2 I3 I4 I5 I6 I7 I9" {
-		t.Errorf("checks are %s", got)
-	}
+		f.ledger()
+		found := findings(t, f)
+		var ids []string
+		for _, c := range found.Checks {
+			ids = append(ids, c.ID)
+			if !c.OK || c.Fault != "" || c.Title == "" || c.Checked == 0 {
+				t.Errorf("%+v", c)
+			}
+		}
+		if got := strings.Join(ids, " "); got != "I1 I2 I3 I4 I5 I6 I7 I9" {
+			t.Errorf("checks are %s", got)
+		}
+	})
 }
 
 // TestVerifyFinds breaks one promise at a time: the check of that name must
 // be the first to fail, and name the row.
 func TestVerifyFinds(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, fx *fixture) {
+		fx.unlock()
+		verifyFinds(t, fx)
+	})
+}
+
+func verifyFinds(t *testing.T, fx *fixture) {
 	f := func(name, id, fault string, breaks ...string) {
 		t.Helper()
 		t.Run(name, func(t *testing.T) {
-			f := newFixture(t)
-			f.ledger()
-			f.unlock()
+			fx.clear()
+			fx.ledger()
 			for _, b := range breaks {
-				f.exec(b)
+				fx.exec(b)
 			}
-			bad := findings(t, f).First()
+			bad := findings(t, fx).First()
 			if bad == nil {
 				t.Fatalf("nothing found, want %s: %s", id, fault)
 			}
@@ -121,37 +131,71 @@ call, call_id, call_caller, caller, duration, payout, currency, value, delta, sh
 		`UPDATE transfer SET posting = 17 WHERE posting = 2`, `UPDATE transfer SET posting = 2 WHERE posting = 4`, `UPDATE transfer SET posting = 4 WHERE posting = 17`,
 		`UPDATE call_state SET last_posting = 4 WHERE no = 1`, `UPDATE balance SET last_posting = 6`)
 
-	f("parked and settled", "I9", "parked 1-3: its newest verdict is booked", `INSERT INTO parked VALUES (1, 3, 0, 1772453000000000, x'02')`)
+	f("parked and settled", "I9", "parked 1-3: its newest verdict is booked", `INSERT INTO parked SELECT 1, 3, 0, 1772453000000000, identity FROM parked`)
 	f("parked and nowhere", "I9", "verdict 5: event 1-6.0 is parked and does not wait", `DELETE FROM parked`, `DELETE FROM parked_key`)
 	f("name without event", "I9", "parked_key 78: event 1-9.0 is not parked", `INSERT INTO parked_key VALUES (78, 1, 9, 0)`)
 	f("overdue", "I9", "parked 1-6: its journal has gone on for 5m1s beyond its deadline", `UPDATE stream SET received_at = received_at - 19000000 + 901000000`)
 	f("overdue elsewhere", "I9", "parked 1-6: other journals have gone on for", `INSERT INTO stream (stream, node, created_at, next_seq, received_at) SELECT 2, 'b', 1, 5, received_at + 90000000000 FROM stream`)
 }
 
-// TestVerifyPruned: what retention dropped from the beginning of the log is no
-// fault.
-func TestVerifyPruned(t *testing.T) {
-	f := newFixture(t)
+// TestVerifyTakesItsTime: the limit that the pool sets to a statement is not for
+// a walk through everything.
+func TestVerifyTakesItsTime(t *testing.T) {
+	f := newPostgresFixture(t)
 	f.ledger()
-	f.exec(`DELETE FROM verdict WHERE change_seq < 8`)
-	f.exec(`DELETE FROM parked`)
-	f.exec(`DELETE FROM parked_key`)
-	if bad := findings(t, f).First(); bad != nil {
-		t.Errorf("%s: %s", bad.ID, bad.Fault)
+	u, err := url.Parse(f.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	limits := u.Query()
+	limits.Set("statement_timeout", "50")
+	u.RawQuery = limits.Encode()
+	hurried, err := sql.Open("pgx", u.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hurried.Close()
+	if _, err := hurried.Exec(`SELECT pg_sleep(1)`); err == nil {
+		t.Fatal("the pool sets no limit")
+	}
+	tx, err := f.db.Write.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	if _, err := tx.Exec(`LOCK TABLE verdict`); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, err := sink.Verify(t.Context(), hurried, nil)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		t.Fatalf("it did not wait: %v", err)
+	case <-time.After(200 * time.Millisecond):
+	}
+	if err := tx.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
 
 func TestVerifyTellsProgress(t *testing.T) {
-	f := newFixture(t)
-	f.ledger()
-	var steps []string
-	_, err := sink.Verify(t.Context(), f.db.Read, func(step string, done, total int64) {
-		steps = append(steps, step)
-		if done > total {
-			t.Errorf("%s: %d of %d", step, done, total)
+	onEveryStore(t, func(t *testing.T, f *fixture) {
+		f.ledger()
+		var steps []string
+		_, err := sink.Verify(t.Context(), f.db.Read, func(step string, done, total int64) {
+			steps = append(steps, step)
+			if done > total {
+				t.Errorf("%s: %d of %d", step, done, total)
+			}
+		})
+		if err != nil || strings.Join(steps, " ") != "I1 I2 I3 I4 I5 I6 I7 I9" {
+			t.Errorf("steps %v, %v", steps, err)
 		}
 	})
-	if err != nil || strings.Join(steps, " ") != "I1 I2 I3 I4 I5 I6 I7 I9" {
-		t.Errorf("steps %v, %v", steps, err)
-	}
 }

@@ -8,17 +8,21 @@ import (
 // once and changed in place; flush writes those marked dirty.
 type work struct {
 	l  *Ledger
-	tx *sqliteTx
+	tx ledgerTx
 	b  *event.Batch
 
-	now        int64  // decided_at
-	next       uint64 // the stream's checkpoint
-	change     int64  // last change_seq of the verdict log
-	posting    int64  // last posting number
-	postingWas int64  // the same before this batch
-	callNo     int64  // last number given to a call
-	callChange int64  // last change number of a call
-	parked     bool   // some events wait in the store
+	now           int64  // decided_at
+	next          uint64 // the stream's checkpoint
+	change        int64  // last change_seq of the verdict log
+	posting       int64  // last posting number
+	postingWas    int64  // the same before this batch
+	callNo        int64  // last number given to a call
+	callChange    int64  // last change number of a call
+	callChangeWas int64  // the same before this batch
+	parked        bool   // some events wait in the store
+	writer        string // of the stream, as the store has it
+	ruleTop       int64  // id of the newest payout rule
+	others        int64  // what the other living streams have taken in, as Batch.Watermark; 0 when there are none
 
 	calls   map[int64]*callRow
 	byID    map[string]*callRow
@@ -26,7 +30,6 @@ type work struct {
 	indexed bool                      // with byKey, the index's hints are complete
 	ids     map[idKey]*identity
 
-	assigned    map[assignment]int64 // campaign and publisher → current rule, 0 none
 	newAccounts map[account]int64
 
 	verdicts  []verdictRow
@@ -40,6 +43,7 @@ type work struct {
 	settled   int
 	told      []toldCall
 	waits     map[event.CallKey][]*waiting // parked in the store, once asked for
+	named     map[callName][]int64         // calls of that name in the store, those nearest to its time, once asked for
 	recent    []recentCall
 
 	cands []event.Candidate // scratch of match
@@ -47,12 +51,12 @@ type work struct {
 	keys  []event.CallKey
 }
 
-func newWork(l *Ledger, tx *sqliteTx, b *event.Batch) *work {
+func newWork(l *Ledger, tx ledgerTx, b *event.Batch) *work {
 	return &work{l: l, tx: tx, b: b, now: l.Now().UnixMicro(),
 		calls: make(map[int64]*callRow, len(b.Events)), byID: map[string]*callRow{},
 		byKey: map[event.CallKey][]int64{}, ids: make(map[idKey]*identity, len(b.Events)),
-		assigned: map[assignment]int64{}, newAccounts: map[account]int64{},
-		parkedNow: map[event.CallKey][]*waiting{}, done: map[event.ID]bool{}, waits: map[event.CallKey][]*waiting{},
+		newAccounts: map[account]int64{},
+		parkedNow:   map[event.CallKey][]*waiting{}, done: map[event.ID]bool{}, waits: map[event.CallKey][]*waiting{}, named: map[callName][]int64{},
 		verdicts: make([]verdictRow, 0, len(b.Events)),
 		text:     make([]byte, 0, 512*len(b.Events))}
 }

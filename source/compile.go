@@ -210,6 +210,13 @@ func compileReply(src *Source) error {
 	if r.Mode != ReplyVerdict && r.Mode != ReplyAccepted {
 		return fmt.Errorf("reply %q: want verdict or accepted", r.Mode)
 	}
+	switch src.Spec.Ack {
+	case "":
+		src.Spec.Ack = AckJournal
+	case AckJournal, AckCommitted:
+	default:
+		return fmt.Errorf("ack %q: want journal or committed", src.Spec.Ack)
+	}
 	for class, a := range r.Classes {
 		if _, err := event.ParseStatus(class); err != nil && !slices.Contains([]string{"accepted", "ok", "invalid", "paused"}, class) {
 			return fmt.Errorf("reply.classes %q: want accepted, ok, invalid, paused or a status", class)

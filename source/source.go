@@ -37,6 +37,10 @@ func (s Slot) String() string { return slotNames[s] }
 // VerdictWaitMax is how long a sender in mode verdict is kept waiting.
 const VerdictWaitMax = 250 * time.Millisecond
 
+// CommitWaitMax is how long the sender of a source with AckCommitted is kept
+// waiting for the ledger before it is told to come again.
+const CommitWaitMax = 5 * time.Second
+
 // Source is a compiled Spec. It is immutable: a change makes a new one.
 type Source struct {
 	Spec   Spec

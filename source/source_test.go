@@ -1,6 +1,7 @@
 package source_test
 
 import (
+	"encoding/json"
 	"reflect"
 	"strings"
 	"testing"
@@ -138,6 +139,7 @@ func TestCompileErrors(t *testing.T) {
 	f(source.Spec{AmountMax: "0"}, `amount_max "0"`)
 	f(source.Spec{AmountMax: "-5"}, `amount_max "-5"`)
 	f(source.Spec{Reply: source.ReplySpec{Mode: "later"}}, `reply "later"`)
+	f(source.Spec{Ack: "commited"}, `ack "commited"`, "journal or committed")
 	reply := func(class string, a source.Answer) source.Spec {
 		return source.Spec{Reply: source.ReplySpec{Classes: map[string]source.Answer{class: a}}}
 	}
@@ -145,6 +147,28 @@ func TestCompileErrors(t *testing.T) {
 	f(reply("ok", source.Answer{Status: 199}), "reply.classes.ok.status 199")
 	f(reply("booked", source.Answer{Status: 600}), "reply.classes.booked.status 600")
 	f(reply("paused", source.Answer{Body: strings.Repeat("x", 5000)}), "reply.classes.paused.body of 5000 bytes")
+}
+
+func TestAck(t *testing.T) {
+	f := func(text, want, shown string) {
+		t.Helper()
+		var s source.Spec
+		if err := source.DecodeYAML([]byte(text), &s); err != nil {
+			t.Errorf("%s: %v", text, err)
+			return
+		}
+		src := compile(t, s)
+		out, err := json.Marshal(src.Spec)
+		if src.Spec.Ack != want || err != nil || !strings.Contains(string(out), shown) {
+			t.Errorf("%s: %q is shown as %s, %v: want %s", text, src.Spec.Ack, out, err, shown)
+		}
+	}
+	f("id: a", source.AckJournal, `"ack":"journal"`)
+	f("id: a\nack: journal", source.AckJournal, `"ack":"journal"`)
+	f("id: a\nack: committed\nreply: accepted", source.AckCommitted, `"reply":"accepted","ack":"committed"`)
+	if err := source.DecodeYAML([]byte("id: a\nakc: committed"), new(source.Spec)); err == nil || !strings.Contains(err.Error(), `did you mean "ack"?`) {
+		t.Errorf("a misspelt key: %v", err)
+	}
 }
 
 // numbered gives n different names.

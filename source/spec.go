@@ -23,6 +23,7 @@ type Spec struct {
 	Preset       string              `json:"preset,omitempty"` // "" is generic
 	Mapper       string              `json:"mapper,omitempty"` // "" is the built-in one
 	Reply        ReplySpec           `json:"reply"`
+	Ack          string              `json:"ack,omitempty"` // what a 2xx says: AckJournal (default) or AckCommitted
 	Paused       bool                `json:"paused"`
 	Fields       map[string][]string `json:"fields,omitempty"`    // slot → names, tried before the preset's
 	Constants    map[string]string   `json:"constants,omitempty"` // slot → value, when the postback has none
@@ -74,6 +75,21 @@ const (
 const (
 	ReplyVerdict  = "verdict"  // wait for the verdict up to VerdictWaitMax, else answer accepted
 	ReplyAccepted = "accepted" // answer after the sync
+)
+
+// What a 2xx says of a postback. A journal is a file on one node's disk, which
+// a sender that must outlive the loss of that disk cannot rest on; the ledger's
+// commit is as safe as the primary store. Whatever the setting, a postback is
+// on disk before anything else happens to it, and goes its way.
+const (
+	AckJournal = "journal" // it is on this node's disk, synced
+
+	// AckCommitted: the ledger has committed its verdict. The sender waits for
+	// that up to CommitWaitMax and is then answered 503 with Retry-After, never
+	// anything weaker, however late the pipeline is; what it sends again folds
+	// into the first as a duplicate. Reply decides what the 2xx holds: the
+	// verdict, or just that it was accepted.
+	AckCommitted = "committed"
 )
 
 // ReplySpec is how a source wants to be answered: either just the mode, as a

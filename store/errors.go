@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// Kinds of error, told apart with errors.Is. Everything else is the world's
-// fault: the database or the file system.
+// Kinds of error, told apart with errors.Is. The last, and everything
+// else, is the world's fault: the database or the file system.
 var (
 	// ErrNotFound: the named object is not there, or was deleted.
 	ErrNotFound = errors.New("not found")
@@ -17,6 +17,9 @@ var (
 	// ErrWrongKey: something was sealed with another key than this one. A node
 	// that meets it refuses to start.
 	ErrWrongKey = errors.New("wrong key")
+	// ErrUnavailable: the database cannot be reached, was lost, or did not answer
+	// in time. Whether a change was made then is not known.
+	ErrUnavailable = errors.New("store unavailable")
 )
 
 // fault is an error of one of the kinds above whose text is its cause's alone.

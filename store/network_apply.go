@@ -57,7 +57,7 @@ func (o *Objects) Apply(ctx context.Context, actor string, n *Network, dryRun bo
 				return err
 			}
 		}
-		return raiseVersion(ctx, tx)
+		return o.DB.raiseVersion(ctx, tx)
 	}
 	in := o.DB.change
 	if dryRun {
@@ -119,7 +119,7 @@ func (p *applier) plan(n *Network) error {
 
 // planSourceIDs finds sources of the file whose ids were given away before.
 func (p *applier) planSourceIDs(n *Network, faults *faultList) error {
-	deleted, err := texts(p.ctx, p.tx, `SELECT id FROM source WHERE deleted`)
+	deleted, err := texts(p.ctx, p.tx, `SELECT id FROM source WHERE deleted = 1`)
 	if err != nil {
 		return err
 	}
@@ -161,7 +161,7 @@ func (p *applier) party(kind string, want Party) error {
 // stored reads the name of a buyer, publisher or campaign as a set of fields.
 func (p *applier) stored(table, id string) (fields map[string]string, isNew bool, err error) {
 	var name string
-	err = p.tx.QueryRowContext(p.ctx, `SELECT name FROM `+table+` WHERE id = ?`, id).Scan(&name)
+	err = p.tx.QueryRowContext(p.ctx, `SELECT name FROM `+table+` WHERE id = $1`, id).Scan(&name)
 	if errors.Is(err, sql.ErrNoRows) {
 		return map[string]string{}, true, nil
 	}
@@ -169,7 +169,7 @@ func (p *applier) stored(table, id string) (fields map[string]string, isNew bool
 }
 
 func (p *applier) upsert(table, id, name string) error {
-	_, err := p.tx.ExecContext(p.ctx, `INSERT INTO `+table+` (id, name) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET name = excluded.name`, id, name)
+	_, err := p.tx.ExecContext(p.ctx, `INSERT INTO `+table+` (id, name) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET name = excluded.name`, id, name)
 	return err
 }
 
@@ -207,7 +207,7 @@ func (p *applier) campaign(want *Campaign) error {
 			return err
 		}
 		for _, a := range rules {
-			_, err := p.tx.ExecContext(p.ctx, `INSERT INTO rule (campaign, publisher, payout, created_at) VALUES (?, ?, ?, ?)`,
+			_, err := p.tx.ExecContext(p.ctx, `INSERT INTO rule (campaign, publisher, payout, created_at) VALUES ($1, $2, $3, $4)`,
 				want.ID, a.Publisher, a.Payout, p.o.now().UnixMicro())
 			if err != nil {
 				return err
@@ -222,7 +222,7 @@ func payoutField(publisher string) string { return "assignments." + publisher + 
 
 // source plans a source. An unchanged one keeps its token and its times.
 func (p *applier) source(want source.Spec) error {
-	rows, err := readSources(p.ctx, p.tx, `s.id = ?`, want.ID)
+	rows, err := readSources(p.ctx, p.tx, `s.id = $1`, want.ID)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
+	"strings"
 )
 
 // ListBuyers lists buyers by id, those after the id after; next is what to
@@ -50,13 +52,13 @@ func (o *Objects) listParties(ctx context.Context, table, after string, limit in
 	}
 	list, next, err = readParties(ctx, o.DB.Read, table, after, limit)
 	if err != nil {
-		return nil, "", fmt.Errorf("list %ss: %w", table, err)
+		return nil, "", fmt.Errorf("list %ss: %w", table, outage(err))
 	}
 	return list, next, nil
 }
 
 func readParties(ctx context.Context, q querier, table, after string, limit int) (list []Party, next string, err error) {
-	rows, err := q.QueryContext(ctx, `SELECT id, name FROM `+table+` WHERE id > ? ORDER BY id LIMIT ?`, after, limit+1)
+	rows, err := q.QueryContext(ctx, `SELECT id, name FROM `+table+` WHERE id > $1 ORDER BY id LIMIT $2`, after, limit+1)
 	if err != nil {
 		return nil, "", err
 	}
@@ -80,8 +82,8 @@ func readParties(ctx context.Context, q querier, table, after string, limit int)
 // the assignment.
 func assignments(ctx context.Context, q querier, first, last string) (map[string][]Assignment, error) {
 	rows, err := q.QueryContext(ctx, `SELECT campaign, publisher, payout FROM rule
-		WHERE id IN (SELECT max(id) FROM rule WHERE campaign BETWEEN ? AND ? GROUP BY campaign, publisher) AND payout <> ''
-		ORDER BY campaign, publisher`, first, last)
+		WHERE id IN (SELECT max(id) FROM rule WHERE campaign IN (SELECT id FROM campaign WHERE id BETWEEN $1 AND $2) GROUP BY campaign, publisher)
+		AND payout <> ''`, first, last)
 	if err != nil {
 		return nil, err
 	}
@@ -94,6 +96,9 @@ func assignments(ctx context.Context, q querier, first, last string) (map[string
 			return nil, err
 		}
 		all[campaign] = append(all[campaign], a)
+	}
+	for _, list := range all {
+		slices.SortFunc(list, func(a, b Assignment) int { return strings.Compare(a.Publisher, b.Publisher) })
 	}
 	return all, rows.Err()
 }

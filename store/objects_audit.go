@@ -26,9 +26,9 @@ func (o *Objects) ListAudit(ctx context.Context, after string, limit int) (list 
 	if err != nil {
 		return nil, "", err
 	}
-	rows, err := o.DB.Read.QueryContext(ctx, `SELECT no, at, actor, action, object, detail FROM audit WHERE no < ? ORDER BY no DESC LIMIT ?`, before, limit+1)
+	rows, err := o.DB.Read.QueryContext(ctx, `SELECT no, at, actor, action, object, detail FROM audit WHERE no < $1 ORDER BY no DESC LIMIT $2`, before, limit+1)
 	if err != nil {
-		return nil, "", fmt.Errorf("list the audit: %w", err)
+		return nil, "", fmt.Errorf("list the audit: %w", outage(err))
 	}
 	defer rows.Close()
 	for rows.Next() {
@@ -36,7 +36,7 @@ func (o *Objects) ListAudit(ctx context.Context, after string, limit int) (list 
 		var at int64
 		var detail []byte
 		if err := rows.Scan(&r.No, &at, &r.Actor, &r.Action, &r.Object, &detail); err != nil {
-			return nil, "", fmt.Errorf("list the audit: %w", err)
+			return nil, "", fmt.Errorf("list the audit: %w", outage(err))
 		}
 		if err := json.Unmarshal(detail, &r.Diff); err != nil {
 			return nil, "", fmt.Errorf("audit row %d: %w", r.No, err)
@@ -44,9 +44,12 @@ func (o *Objects) ListAudit(ctx context.Context, after string, limit int) (list 
 		r.At = time.UnixMicro(at).UTC()
 		list = append(list, r)
 	}
+	if err := rows.Err(); err != nil {
+		return nil, "", fmt.Errorf("list the audit: %w", outage(err))
+	}
 	if len(list) > limit {
 		list = list[:limit]
 		next = strconv.FormatInt(list[limit-1].No, 10)
 	}
-	return list, next, rows.Err()
+	return list, next, nil
 }

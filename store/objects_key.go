@@ -40,12 +40,9 @@ func (o *Objects) CreateKey(ctx context.Context, actor, name, role string) (plai
 	plain = KeyPrefix + newSecret()
 	hash := source.HashToken([]byte(plain))
 	err = o.DB.change(ctx, func(tx *sql.Tx) error {
-		res, err := tx.ExecContext(ctx, `INSERT INTO access_key (name, hash, role, created_at) VALUES (?, ?, ?, ?)`,
-			name, hash[:], role, o.now().UnixMicro())
-		if err != nil {
-			return err
-		}
-		id, err := res.LastInsertId()
+		var id int64
+		err := tx.QueryRowContext(ctx, `INSERT INTO access_key (name, hash, role, created_at) VALUES ($1, $2, $3, $4) RETURNING id`,
+			name, hash[:], role, o.now().UnixMicro()).Scan(&id)
 		if err != nil {
 			return err
 		}
@@ -60,12 +57,12 @@ func (o *Objects) CreateKey(ctx context.Context, actor, name, role string) (plai
 // KeyByHash finds a key by the digest of its text (source.HashToken); ok is
 // false when there is none.
 func (o *Objects) KeyByHash(ctx context.Context, hash [32]byte) (name, role string, ok bool, err error) {
-	err = o.DB.Read.QueryRowContext(ctx, `SELECT name, role FROM access_key WHERE hash = ?`, hash[:]).Scan(&name, &role)
+	err = o.DB.Read.QueryRowContext(ctx, `SELECT name, role FROM access_key WHERE hash = $1`, hash[:]).Scan(&name, &role)
 	if errors.Is(err, sql.ErrNoRows) {
 		return "", "", false, nil
 	}
 	if err != nil {
-		return "", "", false, fmt.Errorf("look up a key: %w", err)
+		return "", "", false, fmt.Errorf("look up a key: %w", outage(err))
 	}
 	return name, role, true, nil
 }
@@ -77,32 +74,35 @@ func (o *Objects) ListKeys(ctx context.Context, after string, limit int) (list [
 	if err != nil {
 		return nil, "", err
 	}
-	rows, err := o.DB.Read.QueryContext(ctx, `SELECT id, name, role, created_at FROM access_key WHERE id > ? ORDER BY id LIMIT ?`, from, limit+1)
+	rows, err := o.DB.Read.QueryContext(ctx, `SELECT id, name, role, created_at FROM access_key WHERE id > $1 ORDER BY id LIMIT $2`, from, limit+1)
 	if err != nil {
-		return nil, "", fmt.Errorf("list keys: %w", err)
+		return nil, "", fmt.Errorf("list keys: %w", outage(err))
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var k KeyInfo
 		var at int64
 		if err := rows.Scan(&k.ID, &k.Name, &k.Role, &at); err != nil {
-			return nil, "", fmt.Errorf("list keys: %w", err)
+			return nil, "", fmt.Errorf("list keys: %w", outage(err))
 		}
 		k.CreatedAt = time.UnixMicro(at).UTC()
 		list = append(list, k)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, "", fmt.Errorf("list keys: %w", outage(err))
 	}
 	if len(list) > limit {
 		list = list[:limit]
 		next = strconv.FormatInt(list[limit-1].ID, 10)
 	}
-	return list, next, rows.Err()
+	return list, next, nil
 }
 
 // DeleteKey ends a key at once, or gives ErrNotFound.
 func (o *Objects) DeleteKey(ctx context.Context, actor string, id int64) error {
 	return o.DB.change(ctx, func(tx *sql.Tx) error {
 		var name string
-		err := tx.QueryRowContext(ctx, `DELETE FROM access_key WHERE id = ? RETURNING name`, id).Scan(&name)
+		err := tx.QueryRowContext(ctx, `DELETE FROM access_key WHERE id = $1 RETURNING name`, id).Scan(&name)
 		if errors.Is(err, sql.ErrNoRows) {
 			return notFound("key %d is not known", id)
 		}

@@ -31,13 +31,13 @@ func (o *Objects) RotateSecret(ctx context.Context, actor, id string, keep time.
 		if _, err := liveSource(ctx, tx, id); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `DELETE FROM source_secret WHERE source = ? AND until <> 0`, id); err != nil {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM source_secret WHERE source = $1 AND until <> 0`, id); err != nil {
 			return err
 		}
-		before := `UPDATE source_secret SET until = ? WHERE source = ?`
+		before := `UPDATE source_secret SET until = $1 WHERE source = $2`
 		args := []any{o.now().Add(keep).UnixMicro(), id}
 		if keep < 0 {
-			before, args = `DELETE FROM source_secret WHERE source = ?`, args[1:]
+			before, args = `DELETE FROM source_secret WHERE source = $1`, args[1:]
 		}
 		if _, err := tx.ExecContext(ctx, before, args...); err != nil {
 			return err
@@ -60,7 +60,7 @@ func (o *Objects) DropSecrets(ctx context.Context, actor, id string) (info Sourc
 		if _, err := liveSource(ctx, tx, id); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `DELETE FROM source_secret WHERE source = ?`, id); err != nil {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM source_secret WHERE source = $1`, id); err != nil {
 			return err
 		}
 		info, err = o.touched(ctx, tx, actor, "drop_secrets", id)
@@ -71,7 +71,7 @@ func (o *Objects) DropSecrets(ctx context.Context, actor, id string) (info Sourc
 
 // touched ends a change of a source that does not touch its spec.
 func (o *Objects) touched(ctx context.Context, tx *sql.Tx, actor, action, id string) (SourceInfo, error) {
-	_, err := tx.ExecContext(ctx, `UPDATE source SET updated_at = ? WHERE id = ?`, o.now().UnixMicro(), id)
+	_, err := tx.ExecContext(ctx, `UPDATE source SET updated_at = $1 WHERE id = $2`, o.now().UnixMicro(), id)
 	if err != nil {
 		return SourceInfo{}, err
 	}
@@ -83,6 +83,6 @@ func (o *Objects) touched(ctx context.Context, tx *sql.Tx, actor, action, id str
 
 func insertSecret(ctx context.Context, tx *sql.Tx, id, secret string) error {
 	h := source.HashToken([]byte(secret))
-	_, err := tx.ExecContext(ctx, `INSERT INTO source_secret (source, hash, until) VALUES (?, ?, 0)`, id, h[:])
+	_, err := tx.ExecContext(ctx, `INSERT INTO source_secret (source, hash, until) VALUES ($1, $2, 0)`, id, h[:])
 	return err
 }

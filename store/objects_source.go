@@ -33,7 +33,7 @@ func (o *Objects) ListSources(ctx context.Context, after string, limit int) (lis
 	}
 	var rows []sourceRow
 	err = o.DB.snapshot(ctx, func(tx *sql.Tx) (err error) {
-		rows, err = readSources(ctx, tx, `NOT s.deleted AND s.id > ? ORDER BY s.id LIMIT ?`, after, limit+1)
+		rows, err = readSources(ctx, tx, `s.deleted = 0 AND s.id > $1 ORDER BY s.id LIMIT $2`, after, limit+1)
 		return err
 	})
 	if err != nil {
@@ -143,7 +143,7 @@ func (o *Objects) RotateToken(ctx context.Context, actor, id string) (info Sourc
 			return err
 		}
 		hash, sealed := o.newToken(id)
-		_, err := tx.ExecContext(ctx, `UPDATE source SET token_hash = ?, token_sealed = ? WHERE id = ?`, hash, sealed, id)
+		_, err := tx.ExecContext(ctx, `UPDATE source SET token_hash = $1, token_sealed = $2 WHERE id = $3`, hash, sealed, id)
 		if err != nil {
 			return err
 		}
@@ -160,7 +160,7 @@ func (o *Objects) DeleteSource(ctx context.Context, actor, id string) error {
 		if _, err := liveSource(ctx, tx, id); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, `UPDATE source SET deleted = 1, updated_at = ? WHERE id = ?`, o.now().UnixMicro(), id)
+		_, err := tx.ExecContext(ctx, `UPDATE source SET deleted = 1, updated_at = $1 WHERE id = $2`, o.now().UnixMicro(), id)
 		if err != nil {
 			return err
 		}
@@ -182,7 +182,7 @@ func (o *Objects) insertSource(ctx context.Context, tx *sql.Tx, spec source.Spec
 		return asInvalid(err)
 	}
 	var deleted bool
-	err := tx.QueryRowContext(ctx, `SELECT deleted FROM source WHERE id = ?`, spec.ID).Scan(&deleted)
+	err := tx.QueryRowContext(ctx, `SELECT deleted FROM source WHERE id = $1`, spec.ID).Scan(&deleted)
 	switch {
 	case err == nil && deleted:
 		return exists("source %q was deleted and its id stays with its events: choose another id", spec.ID)
@@ -197,7 +197,7 @@ func (o *Objects) insertSource(ctx context.Context, tx *sql.Tx, spec source.Spec
 	}
 	hash, sealed := o.newToken(spec.ID)
 	now := o.now().UnixMicro()
-	_, err = tx.ExecContext(ctx, `INSERT INTO source (id, spec, token_hash, token_sealed, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?)`,
+	_, err = tx.ExecContext(ctx, `INSERT INTO source (id, spec, token_hash, token_sealed, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6)`,
 		spec.ID, string(text), hash, sealed, now, now)
 	return err
 }
@@ -213,7 +213,7 @@ func (o *Objects) updateSource(ctx context.Context, tx *sql.Tx, row *sourceRow, 
 	if err != nil {
 		return nil, err
 	}
-	_, err = tx.ExecContext(ctx, `UPDATE source SET spec = ?, updated_at = ? WHERE id = ?`, string(text), o.now().UnixMicro(), row.id)
+	_, err = tx.ExecContext(ctx, `UPDATE source SET spec = $1, updated_at = $2 WHERE id = $3`, string(text), o.now().UnixMicro(), row.id)
 	return diff, err
 }
 

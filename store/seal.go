@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -28,8 +29,9 @@ const SealKeyBytes = 32
 // The place of the text, table|row|column, is authenticated with it, so that
 // sealed bytes moved to another row do not open.
 type Seal struct {
-	aead cipher.AEAD
-	id   [4]byte
+	aead   cipher.AEAD
+	id     [4]byte
+	pepper [sha256.Size]byte
 }
 
 const (
@@ -54,7 +56,16 @@ func NewSeal(key []byte) (*Seal, error) {
 	s := &Seal{aead: aead}
 	digest := sha256.Sum256(append([]byte("tallyhook seal key id\x00"), key...))
 	copy(s.id[:], digest[:])
+	s.pepper = sha256.Sum256(append([]byte("tallyhook pepper\x00"), key...))
 	return s, nil
+}
+
+// Pepper gives 32 bytes for one use, the same wherever the key is the same:
+// to digest what could be guessed if its digest had no key.
+func (s *Seal) Pepper(use string) []byte {
+	m := hmac.New(sha256.New, s.pepper[:])
+	m.Write([]byte(use))
+	return m.Sum(nil)
 }
 
 // LoadSeal reads the key file at path: 64 hexadecimal digits, readable by its

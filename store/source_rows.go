@@ -91,8 +91,8 @@ func readSources(ctx context.Context, tx *sql.Tx, where string, args ...any) ([]
 		if err := rows.Scan(&r.id, &r.spec, &hash, &r.tokenSealed, &r.deleted, &r.createdAt, &r.updated); err != nil {
 			return nil, err
 		}
-		if copy(r.tokenHash[:], hash) != len(r.tokenHash) {
-			return nil, fmt.Errorf("source %q: token digest of %d bytes", r.id, len(hash))
+		if r.tokenHash, err = digestOf(hash); err != nil {
+			return nil, fmt.Errorf("source %q: %w", r.id, err)
 		}
 		byID[r.id] = len(list)
 		list = append(list, r)
@@ -107,7 +107,7 @@ func readSources(ctx context.Context, tx *sql.Tx, where string, args ...any) ([]
 func readSecrets(ctx context.Context, tx *sql.Tx, list []sourceRow, byID map[string]int) error {
 	query, args := `SELECT source, hash, until FROM source_secret ORDER BY source, until, hash`, []any(nil)
 	if len(list) == 1 {
-		query, args = `SELECT source, hash, until FROM source_secret WHERE source = ? ORDER BY until, hash`, []any{list[0].id}
+		query, args = `SELECT source, hash, until FROM source_secret WHERE source = $1 ORDER BY until, hash`, []any{list[0].id}
 	}
 	rows, err := tx.QueryContext(ctx, query, args...)
 	if err != nil {
@@ -121,8 +121,8 @@ func readSecrets(ctx context.Context, tx *sql.Tx, list []sourceRow, byID map[str
 		if err := rows.Scan(&id, &hash, &s.until); err != nil {
 			return err
 		}
-		if copy(s.hash[:], hash) != len(s.hash) {
-			return fmt.Errorf("source %q: secret digest of %d bytes", id, len(hash))
+		if s.hash, err = digestOf(hash); err != nil {
+			return fmt.Errorf("source %q: %w", id, err)
 		}
 		if i, ok := byID[id]; ok {
 			list[i].secrets = append(list[i].secrets, s)
@@ -134,14 +134,14 @@ func readSecrets(ctx context.Context, tx *sql.Tx, list []sourceRow, byID map[str
 // liveSource reads one source that is not deleted, or gives ErrNotFound with
 // the id that may have been meant.
 func liveSource(ctx context.Context, tx *sql.Tx, id string) (*sourceRow, error) {
-	rows, err := readSources(ctx, tx, `s.id = ? AND NOT s.deleted`, id)
+	rows, err := readSources(ctx, tx, `s.id = $1 AND s.deleted = 0`, id)
 	if err != nil {
 		return nil, fmt.Errorf("read source %q: %w", id, err)
 	}
 	if len(rows) == 1 {
 		return &rows[0], nil
 	}
-	ids, err := texts(ctx, tx, `SELECT id FROM source WHERE NOT deleted ORDER BY id LIMIT ?`, ListRowsMax)
+	ids, err := texts(ctx, tx, `SELECT id FROM source WHERE deleted = 0 ORDER BY id LIMIT $1`, ListRowsMax)
 	if err != nil {
 		return nil, fmt.Errorf("read the sources' ids: %w", err)
 	}

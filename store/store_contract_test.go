@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/tallyhook/tallyhook/bench/services"
 	"github.com/tallyhook/tallyhook/source"
 	"github.com/tallyhook/tallyhook/store"
 )
@@ -16,7 +18,8 @@ import (
 // backends gives, per kind of database, the URL of a new and empty one that
 // goes away with the test.
 var backends = map[string]func(t *testing.T) string{
-	"sqlite": func(t *testing.T) string { return "sqlite:" + filepath.Join(t.TempDir(), "tallyhook.db") },
+	"sqlite":   func(t *testing.T) string { return "sqlite:" + filepath.Join(t.TempDir(), "tallyhook.db") },
+	"postgres": func(t *testing.T) string { return services.Postgres(t) },
 }
 
 // promise runs one case on every backend, each on its own empty database.
@@ -192,6 +195,22 @@ func TestStore(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// refuses wants url not to be opened, with an error that has all of want.
+func refuses(t *testing.T, open func(context.Context, string) (*store.DB, error), url string, want ...string) error {
+	t.Helper()
+	db, err := open(t.Context(), url)
+	if err == nil {
+		db.Close()
+		t.Fatal("it was opened")
+	}
+	for _, w := range want {
+		if !strings.Contains(err.Error(), w) {
+			t.Errorf("error %v: want one with %q", err, w)
+		}
+	}
+	return err
 }
 
 func TestConcurrentUse(t *testing.T) {

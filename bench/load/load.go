@@ -31,12 +31,17 @@ type Config struct {
 	// it. The bytes must stay as they are until the next call for the same
 	// connection. Threads call it for their own connections side by side.
 	Next func(conn int) []byte
+
+	// Judge says whether an answer counts as one that succeeded; nil takes
+	// every status from 200 to 299. Threads call it side by side, with a body
+	// that is valid during the call.
+	Judge func(status int, body []byte) bool
 }
 
 // Result is what was seen after the warm-up.
 type Result struct {
 	Requests   int64 // answered
-	Failed     int64 // answered with a status outside 200 to 299
+	Failed     int64 // answered otherwise than with success, see Config.Judge
 	Broken     int64 // connections that ended in the middle; their request was sent anew
 	Took       time.Duration
 	Latency    Histogram
@@ -88,5 +93,8 @@ func (c *Config) check() error {
 		return fmt.Errorf("%d threads for %d connections: want at most one each", c.Threads, c.Conns)
 	}
 	c.Threads = max(1, c.Threads)
+	if c.Judge == nil {
+		c.Judge = func(status int, _ []byte) bool { return status >= 200 && status <= 299 }
+	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -218,7 +219,7 @@ func TestHistogramEdges(t *testing.T) {
 func TestParseStat(t *testing.T) {
 	f := func(in string, want time.Duration, bad bool) {
 		t.Helper()
-		if got, err := parseStat([]byte(in)); got != want || (err != nil) != bad {
+		if got, err := parseStat([]byte(in), ownTimes); got != want || (err != nil) != bad {
 			t.Errorf("%q: %s %v", in, got, err)
 		}
 	}
@@ -252,5 +253,62 @@ func TestReadUsageOfOurselves(t *testing.T) {
 	}
 	if _, err := ReadUsage(1 << 30); err == nil {
 		t.Error("no error for a process that cannot exist")
+	}
+}
+
+func TestRunJudgesAnswers(t *testing.T) {
+	addr := serve(t, &fasthttp.Server{Handler: func(c *fasthttp.RequestCtx) {
+		c.SetStatusCode(c.QueryArgs().GetUintOrZero("s"))
+		c.SetBody(c.QueryArgs().Peek("b"))
+	}})
+	requests := [][]byte{ // in this order, on one connection
+		AppendRequest(nil, "GET", "/?s=200&b=fine", addr, "", nil),
+		AppendRequest(nil, "GET", "/?s=400&b=fine", addr, "", nil),
+		AppendRequest(nil, "GET", "/?s=200&b=bad", addr, "", nil),
+	}
+	sent := 0
+	res, err := Run(t.Context(), Config{Addr: addr, Conns: 1, Judge: func(_ int, body []byte) bool { return string(body) == "fine" }, Next: func(int) []byte {
+		if sent++; sent > len(requests) {
+			return nil
+		}
+		return requests[sent-1]
+	}})
+	if err != nil || res.Requests != 3 || res.Failed != 1 || res.LastStatus != 200 {
+		t.Errorf("%d requests, %d failed, last %d, %v", res.Requests, res.Failed, res.LastStatus, err)
+	}
+}
+
+// A child's time counts while it lives and, once it has been waited for, as
+// its parent's.
+func TestReadCPUKeepsTheTimeOfEndedProcesses(t *testing.T) {
+	cmd := exec.Command("sh", "-c", "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done")
+	ours := func() []int { return []int{os.Getpid()} }
+	before, err := ReadCPU(ours)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	spent := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	after, err := ReadCPU(ours)
+	if err != nil || spent < 5*tick || after-before < spent-2*tick {
+		t.Errorf("%s more after a child that took %s, %v", after-before, spent, err)
+	}
+	gone := cmd.Process.Pid
+	if _, err := ReadCPU(func() []int { return []int{gone} }); err == nil {
+		t.Error("a server that has ended has a time")
+	}
+	if _, err := ReadCPU(func() []int { return nil }); err == nil {
+		t.Error("no process has a time")
+	}
+	asked := 0
+	if _, err := ReadCPU(func() []int {
+		if asked++; asked == 1 {
+			return []int{os.Getpid(), gone}
+		}
+		return []int{os.Getpid()}
+	}); err != nil || asked != 2 {
+		t.Errorf("asked %d times, %v", asked, err)
 	}
 }

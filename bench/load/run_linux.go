@@ -264,7 +264,7 @@ func (l *loop) ready(s *sock) error {
 	if now := time.Now(); !now.Before(l.from) {
 		l.result.Requests++
 		l.result.Latency.Record(now.Sub(s.sentAt))
-		if r.status < 200 || r.status > 299 {
+		if !l.cfg.Judge(r.status, s.buf[r.head:r.size]) {
 			l.result.Failed++
 			l.result.LastStatus = r.status
 		}

@@ -2,9 +2,12 @@ package load
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strconv"
+	"syscall"
 	"time"
 )
 
@@ -24,7 +27,7 @@ func ReadUsage(pid int) (u Usage, err error) {
 	if err != nil {
 		return u, fmt.Errorf("usage of process %d: %w", pid, err)
 	}
-	if u.CPU, err = parseStat(stat); err != nil {
+	if u.CPU, err = parseStat(stat, ownTimes); err != nil {
 		return u, err
 	}
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
@@ -38,15 +41,60 @@ func ReadUsage(pid int) (u Usage, err error) {
 	return u, err
 }
 
-// parseStat sums utime and stime, fields 14 and 15. Field 2 is the program's
-// name in parentheses and may hold anything, so counting starts at its end.
-func parseStat(p []byte) (time.Duration, error) {
+// readTries is how often a family of processes is read that changes meanwhile.
+const readTries = 10
+
+// ReadCPU gives the processor time of a server of many processes, such as
+// PostgreSQL, that of ended ones included: the kernel adds it to the parent's
+// when the parent learns of the end. list gives the ids of those that live.
+func ReadCPU(list func() []int) (sum time.Duration, err error) {
+	for range readTries {
+		if sum, err = cpuOf(list()); !errors.Is(err, fs.ErrNotExist) {
+			return sum, err
+		}
+	}
+	return 0, fmt.Errorf("usage of a server: its processes end too quickly to be read: %w", err)
+}
+
+func cpuOf(pids []int) (sum time.Duration, err error) {
+	if len(pids) == 0 {
+		return 0, errors.New("usage of a server: it has no process, so it has ended")
+	}
+	for _, pid := range pids {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if errors.Is(err, syscall.ESRCH) { // ended between open and read
+			err = fs.ErrNotExist
+		}
+		if err != nil {
+			return 0, fmt.Errorf("usage of process %d: %w", pid, err)
+		}
+		cpu, err := parseStat(stat, familyTimes)
+		if err != nil {
+			return 0, err
+		}
+		sum += cpu
+	}
+	return sum, nil
+}
+
+// How many fields of a process's stat, from utime on, are its CPU times: its
+// own (utime, stime) or also those of children that it has waited for (cutime,
+// cstime).
+const (
+	ownTimes    = 2
+	familyTimes = 4
+)
+
+// parseStat sums so many fields from utime, number 14, on. Field 2 is the
+// program's name in parentheses and may hold anything, so counting starts at
+// its end.
+func parseStat(p []byte, times int) (time.Duration, error) {
 	fields := bytes.Fields(p[bytes.LastIndexByte(p, ')')+1:])
-	if len(fields) < 13 {
+	if len(fields) < 11+times {
 		return 0, fmt.Errorf("process stat %q has too few fields", p)
 	}
 	var ticks int64
-	for _, f := range fields[11:13] {
+	for _, f := range fields[11 : 11+times] {
 		n, err := strconv.ParseInt(string(f), 10, 64)
 		if err != nil {
 			return 0, fmt.Errorf("process stat %q: CPU time %q is not a number", p, f)

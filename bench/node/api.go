@@ -88,6 +88,11 @@ type Status struct {
 	Pipeline struct {
 		CommittedSeq uint64 `json:"committed_seq"`
 	} `json:"pipeline"`
+	Shipping struct {
+		Holding bool  `json:"holding"`
+		LagRows int64 `json:"lag_rows"`
+	} `json:"shipping"`
+	Sources int `json:"sources"`
 }
 
 // Backlog is how many records wait for their verdict.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -26,6 +27,7 @@ type Config struct {
 	Ingest string   // host:port
 	Admin  string   // host:port
 	Args   []string // more flags of serve
+	Log    string   // file that everything it says is appended to; "" is none
 }
 
 // Process is one running node.
@@ -46,14 +48,24 @@ func Start(ctx context.Context, cfg Config) (*Process, error) {
 		return nil, err
 	}
 	p := &Process{Config: cfg, cmd: cmd, started: time.Now(), exited: make(chan struct{})}
-	p.cmd.Stdout, p.cmd.Stderr = &p.said, &p.said
-	if err := p.cmd.Start(); err != nil {
+	var said io.Writer = &p.said
+	var log *os.File
+	if cfg.Log != "" {
+		if log, err = os.OpenFile(cfg.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600); err != nil {
+			return nil, fmt.Errorf("start node: %w", err)
+		}
+		said = io.MultiWriter(&p.said, log)
+	}
+	p.cmd.Stdout, p.cmd.Stderr = said, said
+	err = startTied(p.cmd, func(err error) {
+		p.err = err
+		log.Close()
+		close(p.exited)
+	})
+	if err != nil {
+		log.Close()
 		return nil, fmt.Errorf("start node: %w", err)
 	}
-	go func() {
-		p.err = p.cmd.Wait()
-		close(p.exited)
-	}()
 	return p, nil
 }
 
@@ -121,6 +133,12 @@ func (p *Process) Key() (string, error) {
 
 // KeyFile is where the admin key is.
 func (p *Process) KeyFile() string { return filepath.Join(p.Data, "admin.key") }
+
+// ExitCode is what the node ended with, -1 for a signal; it waits for the end.
+func (p *Process) ExitCode() int {
+	<-p.exited
+	return p.cmd.ProcessState.ExitCode()
+}
 
 // Kill ends the node with SIGKILL and waits for its end.
 func (p *Process) Kill() {

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -39,6 +40,12 @@ func play(admin, data string) int {
 	go http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if role == "never" || time.Since(begun) < 50*time.Millisecond {
 			w.WriteHeader(503)
+		}
+		switch r.URL.Path {
+		case "/readyz":
+			w.Write([]byte(`{"ok":false,"parts":{"store":"ok","index":"degraded: redis: gone"}}`))
+		case "/metrics":
+			w.Write([]byte("# HELP x y\nx{role=\"a b\"} 2.5\ny 7\n" + strings.TrimPrefix(role, "talks")))
 		}
 	}))
 	<-term
@@ -129,5 +136,48 @@ func TestEndOfContextEndsTheNode(t *testing.T) {
 	<-p.Exited()
 	if !errors.Is(p.err, context.Canceled) && p.err == nil {
 		t.Error("it ended well")
+	}
+}
+
+func TestHealthAndMetrics(t *testing.T) {
+	p := start(t, "talks")
+	if _, err := p.Ready(t.Context(), 10*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	api := NewAPI(p.Admin, "", 1)
+	h, err := api.Health(t.Context())
+	if err != nil || h.OK || h.Degraded("store") != "" || h.Degraded("index") != "redis: gone" || h.Degraded("nobody") != "" {
+		t.Errorf("%+v, %v", h, err)
+	}
+	m, err := api.Metrics(t.Context())
+	if want := map[string]float64{`x{role="a b"}`: 2.5, "y": 7}; err != nil || !maps.Equal(m, want) {
+		t.Errorf("%v, %v; want %v", m, err, want)
+	}
+	q := start(t, "talks nonsense")
+	if _, err := q.Ready(t.Context(), 10*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := NewAPI(q.Admin, "", 1).Metrics(t.Context()); err == nil {
+		t.Errorf("nonsense was read as %v", m)
+	}
+}
+
+func TestLogKeepsEverything(t *testing.T) {
+	data, log := filepath.Join(t.TempDir(), "dies"), filepath.Join(t.TempDir(), "log")
+	if err := os.Mkdir(data, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		p, err := Start(t.Context(), Config{Binary: os.Args[0], Data: data, Ingest: "127.0.0.1:1", Admin: "127.0.0.1:1", Log: log})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if code := p.ExitCode(); code != 3 {
+			t.Errorf("it ended with code %d", code)
+		}
+	}
+	text, err := os.ReadFile(log)
+	if err != nil || strings.Count(string(text), "last words") != 2 || len(text) < 6*tailBytes {
+		t.Errorf("the log has %d bytes, %v", len(text), err)
 	}
 }

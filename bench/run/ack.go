@@ -138,18 +138,18 @@ func (b *bench) nodeRound(ctx context.Context, conns int) (tally, error) {
 	if err != nil {
 		return tally{}, err
 	}
-	path, err := createSource(ctx, api, "bench", "")
+	path, err := createSource(ctx, api, "bench", map[string]any{"reply": replyAccepted})
 	if err != nil {
 		return tally{}, err
 	}
 	return b.round(ctx, p.PID(), p.Ingest, path, conns)
 }
 
-// createSource makes a source without limits that answers after the sync, and
-// gives its URL's path.
-func createSource(ctx context.Context, api *node.API, id, buyer string) (string, error) {
-	spec := map[string]any{"id": id, "name": id, "buyer": buyer, "reply": "accepted",
-		"limits": map[string]int{"per_token_per_min": -1, "per_ip_per_min": -1}}
+// createSource makes a source without limits, else as spec says, and gives its
+// URL's path.
+func createSource(ctx context.Context, api *node.API, id string, spec map[string]any) (string, error) {
+	spec["id"], spec["name"] = id, id
+	spec["limits"] = map[string]int{"per_token_per_min": -1, "per_ip_per_min": -1}
 	var made struct{ URL string }
 	if err := api.Do(ctx, "POST", "/api/v1/sources", spec, &made); err != nil {
 		return "", fmt.Errorf("create source %s: %w", id, err)

@@ -18,6 +18,7 @@ func (r *Result) Markdown() []byte {
 	r.goalTable(d)
 	r.ackTable(d)
 	r.streamTable(d)
+	r.serversTable(d)
 	r.edgeTable(d)
 	r.stepTable(d)
 	d.head("What these numbers do not show")
@@ -28,6 +29,8 @@ func (r *Result) Markdown() []byte {
 		"A virtual disk may answer a sync faster than it is safe; compare the time of a sync above with your own disk's.",
 		"The ack rounds send one body again and again to one source, with the pipeline paused: authentication, limits, journal and answer only.",
 		"The stream's calls are told right before their postbacks and fit into memory; days of history are not simulated.",
+		"The real servers share the two cores with node and load generator, and their settings are the ones they come with; the folder of each is the system's temporary one.",
+		"The ledger's bare side writes the rows of each batch right after it, given ready, and reads nothing; look-ups, locking and deciding are the ledger's own.",
 		"CPU times come in steps of 10 ms, and a machine that others use is noisy: compare ratios within a run, and look at their spread.",
 	} {
 		d.line("- %s", line)
@@ -112,15 +115,7 @@ func (r *Result) streamTable(d *document) {
 		"The burst sends as fast as it is answered; the sustained load at most %.0f/s. The ledger verified afterwards in %.1f s.",
 		s.Calls, s.CallsPerSecond, s.DiskPerEvent, s.Sustained.RateMost, s.VerifySeconds)
 	if len(s.Statuses) > 0 {
-		var names []string
-		for n := range s.Statuses {
-			names = append(names, n)
-		}
-		slices.Sort(names)
-		for i, n := range names {
-			names[i] = fmt.Sprintf("%s %.0f", n, s.Statuses[n])
-		}
-		d.line("Verdicts: %s.", strings.Join(names, ", "))
+		d.line("Verdicts: %s.", statusList(s.Statuses))
 	}
 	if s.Note != "" {
 		d.line("\n%s", s.Note)

@@ -21,6 +21,7 @@ type Result struct {
 	Edge        Edge      `json:"edge"`
 	Ack         []Ack     `json:"ack"`
 	Stream      Stream    `json:"stream"`
+	Servers     *Servers  `json:"servers,omitempty"`
 	Steps       []Step    `json:"steps"`
 	StepsNote   string    `json:"steps_note,omitempty"` // why there are none, or not all
 	Goals       []Goal    `json:"goals"`
@@ -137,7 +138,7 @@ type Goal struct {
 
 const megabyte = 1e6
 
-// goals states the project's aims for an embedded node beside the figures.
+// goals states the project's aims beside the figures.
 func (r *Result) goals() []Goal {
 	var list []Goal
 	add := func(what, aim, unit string, measured float64, met bool) {
@@ -154,7 +155,7 @@ func (r *Result) goals() []Goal {
 	add("memory when idle", "at most 60 MB", " MB", float64(e.IdleRSSBytes)/megabyte, e.IdleRSSBytes > 0 && e.IdleRSSBytes <= 60*megabyte)
 	add("binary", "at most 60 MB", " MB", float64(e.BinaryBytes)/megabyte, e.BinaryBytes > 0 && e.BinaryBytes <= 60*megabyte)
 	add("intake ready after start", "at most 100 ms", " ms", e.ReadyMs, e.ReadyMs > 0 && e.ReadyMs <= 100)
-	return list
+	return append(list, r.productionGoals()...)
 }
 
 // write puts DATE-COMMIT.json and .md into dir and gives the latter's path.

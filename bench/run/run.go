@@ -1,10 +1,11 @@
 // Package run measures a node against the goals of the project in one go, on
-// one machine, in under five minutes, and writes what it found to a file.
+// one machine, in about ten minutes, and writes what it found to a file.
 //
 //	ack      the bare handler and the node with its pipeline paused, in turn,
 //	         under the same load: what an acknowledged postback costs
 //	stream   calls, then postbacks at full speed until all is in the ledger, then
 //	         for a while at most of that rate, to see that nothing grows
+//	servers  the same way with real Redis, Postgres and ClickHouse
 //	steps    the rooms' own benchmarks, where Go and the sources are at hand
 //	edge     size, time to start, memory when idle
 //
@@ -42,7 +43,13 @@ type Config struct {
 	BurstCalls  int           // calls whose postbacks make the burst, default 120,000
 	SustainFor  time.Duration // default 20 s
 	SustainPart float64       // of the burst's rate, default 0.8
+	Calls       int           // told to the node on real servers beforehand, default 200,000
+	Identities  int           // put into its store beforehand, default 500,000
+	ServerConns int           // of its loads, default 1,024
 	StepFor     string        // go test's -benchtime, default 200ms
+	LedgerPosts int           // events of each ledger beside a bare one, default 100,000
+	InsertTurns int           // blocks sent to ClickHouse by us and by the bare driver, default 20
+	Big         bool          // the environment says BENCH_BIG=1: the steps take longer
 	IdleFor     time.Duration // before memory is read, default 2 s
 
 	Output io.Writer // progress; nil is none
@@ -57,6 +64,11 @@ func (c *Config) defaults() {
 	set(&c.BurstCalls, 120_000)
 	set(&c.SustainFor, 20*time.Second)
 	set(&c.SustainPart, 0.8)
+	set(&c.Calls, 200_000)
+	set(&c.Identities, 500_000)
+	set(&c.ServerConns, 1024)
+	set(&c.LedgerPosts, 100_000)
+	set(&c.InsertTurns, 20)
 	set(&c.StepFor, "200ms")
 	set(&c.IdleFor, 2*time.Second)
 	set(&c.Output, io.Discard)
@@ -92,7 +104,7 @@ func Run(ctx context.Context, cfg Config) (*Result, string, error) {
 		name string
 		do   func(context.Context) error
 	}{
-		{"machine", b.machine}, {"edge", b.edge}, {"ack", b.ack}, {"stream", b.stream}, {"steps", b.steps},
+		{"machine", b.machine}, {"edge", b.edge}, {"ack", b.ack}, {"stream", b.stream}, {"servers", b.servers}, {"steps", b.steps},
 	} {
 		b.say("%s", part.name)
 		if err := part.do(ctx); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"time"
 
@@ -41,7 +42,9 @@ func (b *bench) stream(ctx context.Context) error {
 	if err := s.phase(ctx, &s.out.Sustained, calls, rate, b.cfg.SustainFor); err != nil {
 		return fmt.Errorf("sustained: %w", err)
 	}
-	s.statuses(ctx)
+	if s.out.Statuses, err = statuses(ctx, s.api); err != nil {
+		s.out.Note = "events by verdict could not be counted: " + err.Error()
+	}
 	return s.stop(ctx)
 }
 
@@ -65,7 +68,7 @@ func (s *streamRun) setup(ctx context.Context) (err error) {
 		return fmt.Errorf("apply the network: %w", err)
 	}
 	for _, buyer := range traffic.Buyers {
-		path, err := createSource(ctx, s.api, "bench-"+buyer, buyer)
+		path, err := createSource(ctx, s.api, "bench-"+buyer, map[string]any{"buyer": buyer, "reply": replyAccepted})
 		if err != nil {
 			return err
 		}
@@ -182,23 +185,26 @@ func (s *streamRun) watch(ctx context.Context, begin time.Time) func() []Sample 
 }
 
 // statuses counts the events by verdict, as the activity has them.
-func (s *streamRun) statuses(ctx context.Context) {
+func statuses(ctx context.Context, api *node.API) (map[string]float64, error) {
 	var table struct {
 		Rows [][]any `json:"rows"`
 	}
 	question := map[string]string{"sql": "SELECT status, count(*) FROM activity GROUP BY status"}
-	if err := s.api.Do(ctx, "POST", "/api/v1/query", question, &table); err != nil {
-		s.out.Note = "events by verdict could not be counted: " + err.Error()
-		return
+	if err := api.Do(ctx, "POST", "/api/v1/query", question, &table); err != nil {
+		return nil, err
 	}
-	s.out.Statuses = map[string]float64{}
+	counts := map[string]float64{}
 	for _, row := range table.Rows {
-		if len(row) == 2 {
-			if n, ok := row[1].(float64); ok {
-				s.out.Statuses[fmt.Sprint(row[0])] = n
-			}
+		if len(row) != 2 {
+			return nil, fmt.Errorf("a row of %d columns, want 2", len(row))
 		}
+		n, err := strconv.ParseFloat(fmt.Sprint(row[1]), 64) // ClickHouse writes 64 bits as a text
+		if err != nil {
+			return nil, fmt.Errorf("a count of %v", row[1])
+		}
+		counts[fmt.Sprint(row[0])] = n
 	}
+	return counts, nil
 }
 
 // stop ends the node and has its ledger verified at rest.

@@ -24,6 +24,15 @@ type (
 		Payout     *amount   `json:"payout"`
 		Delta      amount    `json:"delta"`
 		ShareDelta amount    `json:"share_delta"`
+		Revision   int       `json:"revision"`
+		ChangeSeq  int64     `json:"change_seq"`
+	}
+	timeline struct {
+		Revisions []struct {
+			Revision  int    `json:"revision"`
+			Status    string `json:"status"`
+			ChangeSeq int64  `json:"change_seq"`
+		} `json:"revisions"`
 	}
 	callState struct {
 		Value        amount `json:"value"`

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"sync"
@@ -19,10 +20,11 @@ const (
 	drainTimeMax = time.Minute // for the node to finish what it has taken in
 )
 
-// Check waits until n has nothing left to do and judges it by the log at
-// path. An error means that it could not be judged; what is wrong with the
-// node is in the report.
-func Check(ctx context.Context, n *Node, path string) (*Report, error) {
+// Check waits until nodes, which share a store, have nothing left to do and
+// judges them by the log at path, and the activity store at that URL, if it is
+// not "". An error means that they could not be judged; what is wrong with
+// them is in the report.
+func Check(ctx context.Context, nodes []*Node, path, activity string) (*Report, error) {
 	h, err := readLog(path)
 	if err != nil {
 		return nil, err
@@ -30,15 +32,22 @@ func Check(ctx context.Context, n *Node, path string) (*Report, error) {
 	if len(h.run.Sources) != len(traffic.Buyers) {
 		return nil, fmt.Errorf("verifier log %s names %d sources, want %d", path, len(h.run.Sources), len(traffic.Buyers))
 	}
-	if err := n.api.Drained(ctx, drainTimeMax); err != nil {
-		return nil, err
+	for _, n := range nodes {
+		if err := n.api.Drained(ctx, drainTimeMax); err != nil {
+			return nil, err
+		}
 	}
-	c := &check{history: h, Report: &Report{Requests: h.requests, Unknown: h.unknown, Torn: h.torn},
+	c := &check{history: h, Report: &Report{Requests: h.requests, Unknown: h.unknown, Torn: h.torn}, nodes: nodes,
 		model: newModel(DedupeWindow, traffic.RuleOf), said: map[content]*saying{}, events: map[string]*seen{},
 		undecided: map[string]bool{}}
 	c.recall()
-	for _, step := range []func(context.Context, *Node) error{c.readActivity, c.readCalls, c.readBalances, c.readTransfers} {
-		if err := step(ctx, n); err != nil {
+	for _, step := range []func(context.Context) error{c.readActivity, c.replay, c.readCalls, c.readBalances, c.readTransfers} {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if activity != "" {
+		if err := c.readStore(ctx, activity); err != nil {
 			return nil, err
 		}
 	}
@@ -48,6 +57,7 @@ func Check(ctx context.Context, n *Node, path string) (*Report, error) {
 // check is the work of one Check.
 type check struct {
 	*Report
+	nodes     []*Node
 	history   *history
 	model     *model
 	said      map[content]*saying
@@ -56,14 +66,12 @@ type check struct {
 	undecided map[string]bool // calls of which it is unknown whether the node was told
 }
 
-// readActivity compares events with requests, then replays them in the order
-// of their ids.
-func (c *check) readActivity(ctx context.Context, n *Node) error {
-	rows, err := all[activityRow](ctx, n, "/api/v1/activity")
+// readActivity compares events with requests.
+func (c *check) readActivity(ctx context.Context) error {
+	rows, err := all[activityRow](ctx, c.nodes[0], "/api/v1/activity")
 	if err != nil {
 		return err
 	}
-	var order []*seen
 	for _, r := range rows {
 		if !slices.Contains(c.history.run.Sources, r.Source) {
 			continue
@@ -72,22 +80,14 @@ func (c *check) readActivity(ctx context.Context, n *Node) error {
 		if err != nil {
 			return err
 		}
-		e := &seen{r, id, contentOf(&r)}
 		if c.events[r.Event] != nil {
 			c.differ("event %s has two rows in the activity", r.Event)
 			continue
 		}
-		c.events[r.Event] = e
-		order = append(order, e)
+		c.events[r.Event] = &seen{activityRow: r, id: id, said: contentOf(&r)}
 	}
-	c.Events = len(order)
+	c.Events = len(c.events)
 	c.compareAcks()
-	slices.SortFunc(order, func(a, b *seen) int {
-		return cmp.Or(cmp.Compare(a.id.Stream, b.id.Stream), cmp.Compare(a.id.Seq, b.id.Seq), cmp.Compare(a.id.N, b.id.N))
-	})
-	for _, e := range order {
-		c.replay(e)
-	}
 	return nil
 }
 
@@ -134,63 +134,47 @@ func (c *check) compareAcks() {
 	}
 }
 
-// replay asks the model for e's verdict and compares.
-func (c *check) replay(e *seen) {
-	said := c.said[e.said]
-	if said == nil {
-		return // noted already
-	}
-	want := c.model.apply(modelEvent{at: e.ReceivedAt, source: e.Source, content: fmt.Sprint(e.said, said.report.RefID),
-		call: said.call, payout: int64(said.report.Payout), readable: !said.report.Unreadable})
-	if c.undecided[said.call] {
-		return
-	}
-	got := e.Status
-	switch {
-	case got == want, want == "parked" && got == "unmatched":
-	case said.early && got == "stale" && (want == "booked" || want == "unqualified"):
-		// it waited for its call and was overtaken by the next price
-	default:
-		c.differ("event %s (call %q) is %s (%s), and should be %s", e.Event, said.call, got, e.Reason, want)
-		return
-	}
-	if (want == "booked" || want == "unqualified" || want == "unchanged") && e.CallID != said.call {
-		c.differ("event %s was booked on call %q, and speaks of %q", e.Event, e.CallID, said.call)
-	}
-}
-
 // readCalls compares value and share of every call, and what its events did.
-func (c *check) readCalls(ctx context.Context, n *Node) error {
+func (c *check) readCalls(ctx context.Context) error {
 	deltas := map[string][2]amount{}
 	for _, e := range c.events {
 		d := deltas[e.CallID]
 		deltas[e.CallID] = [2]amount{d[0] + e.Delta, d[1] + e.ShareDelta}
 	}
-	ids := make(chan string)
-	var wait sync.WaitGroup
 	var mu sync.Mutex
-	var first error
-	for range checkersMax {
+	return c.each(slices.Collect(maps.Keys(c.model.calls)), func(n *Node, id string) error {
+		var got callState
+		err := n.api.Do(ctx, "GET", "/api/v1/calls/"+url.PathEscape(id), nil, &got)
+		if err != nil && !node.IsNotFound(err) {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		c.compareCall(id, &got, err == nil, deltas[id])
+		return nil
+	})
+}
+
+// each asks the nodes, by turns and several at once, about every id, and gives
+// the first error.
+func (c *check) each(ids []string, ask func(n *Node, id string) error) error {
+	work, errs := make(chan string), make([]error, checkersMax)
+	var wait sync.WaitGroup
+	for i := range checkersMax {
 		wait.Go(func() {
-			for id := range ids {
-				var got callState
-				err := n.api.Do(ctx, "GET", "/api/v1/calls/"+url.PathEscape(id), nil, &got)
-				mu.Lock()
-				if err != nil && !node.IsNotFound(err) {
-					first = cmp.Or(first, err)
-				} else {
-					c.compareCall(id, &got, err == nil, deltas[id])
+			for id := range work {
+				if errs[i] == nil {
+					errs[i] = ask(c.nodes[i%len(c.nodes)], id)
 				}
-				mu.Unlock()
 			}
 		})
 	}
-	for id := range c.model.calls {
-		ids <- id
+	for _, id := range ids {
+		work <- id
 	}
-	close(ids)
+	close(work)
 	wait.Wait()
-	return first
+	return cmp.Or(errs...)
 }
 
 func (c *check) compareCall(id string, got *callState, there bool, deltas [2]amount) {

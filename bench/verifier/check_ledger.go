@@ -9,8 +9,8 @@ import (
 const currency = "USD" // of all traffic
 
 // readBalances: every account holds what the model says, and all sum to zero.
-func (c *check) readBalances(ctx context.Context, n *Node) error {
-	rows, err := all[balanceRow](ctx, n, "/api/v1/ledger/balances")
+func (c *check) readBalances(ctx context.Context) error {
+	rows, err := all[balanceRow](ctx, c.nodes[0], "/api/v1/ledger/balances")
 	if err != nil {
 		return err
 	}
@@ -49,8 +49,8 @@ func (c *check) readBalances(ctx context.Context, n *Node) error {
 
 // readTransfers: one posting for each event that changed money, none for
 // others, none twice, and its lines are the event's deltas.
-func (c *check) readTransfers(ctx context.Context, n *Node) error {
-	rows, err := all[transferRow](ctx, n, "/api/v1/ledger/transfers")
+func (c *check) readTransfers(ctx context.Context) error {
+	rows, err := all[transferRow](ctx, c.nodes[0], "/api/v1/ledger/transfers")
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/tallyhook/tallyhook/bench/traffic"
 )
 
-// Plan says how to drive a node.
+// Plan says how to drive nodes.
 type Plan struct {
 	Run      Run
 	Paths    []string      // of the sources' URLs, in the order of traffic.Buyers
@@ -21,7 +21,22 @@ type Plan struct {
 	Rate     float64       // requests a second at most; 0 is no bound
 	Timeout  time.Duration // for one answer; default 5 s
 	Patience time.Duration // for all tries of one step; default 1 min
+
+	// Heard, when set, is told of every attempt. Many goroutines call it at once.
+	Heard func(Heard)
 }
+
+// Heard is what became of one attempt.
+type Heard struct {
+	Kind   traffic.Kind
+	Buyer  int           // index into traffic.Buyers
+	Status int           // 0: no answer
+	Took   time.Duration // until the answer, or until it was given up
+}
+
+// AtOnce says that the attempt went to a source that answers after the sync,
+// without a look at the verdict: what intake alone takes.
+func (h Heard) AtOnce() bool { return h.Kind.Postback() && h.Buyer%2 == 0 }
 
 // Sent counts what Drive did.
 type Sent struct {
@@ -29,17 +44,18 @@ type Sent struct {
 }
 
 // Drive sends scripts until ctx is done, then finishes those that it began and
-// returns. The node may come and go meanwhile; it must be there in the end.
-func Drive(ctx context.Context, node *Node, plan Plan, log *Log) (Sent, error) {
-	d := &driver{node: node, plan: plan, log: log, begin: time.Now()}
+// returns. Nodes may come and go meanwhile; one must be there in the end. All
+// share their store, so the first one's key is good for each.
+func Drive(ctx context.Context, nodes []*Node, plan Plan, log *Log) (Sent, error) {
+	d := &driver{nodes: nodes, plan: plan, log: log, begin: time.Now()}
 	if d.plan.Timeout == 0 {
 		d.plan.Timeout = 5 * time.Second
 	}
 	if d.plan.Patience == 0 {
 		d.plan.Patience = time.Minute
 	}
-	if plan.Conns < 1 || len(plan.Paths) != len(traffic.Buyers) {
-		return Sent{}, fmt.Errorf("drive with %d connections and %d sources: want at least 1 and exactly %d", plan.Conns, len(plan.Paths), len(traffic.Buyers))
+	if plan.Conns < 1 || len(plan.Paths) != len(traffic.Buyers) || len(nodes) == 0 {
+		return Sent{}, fmt.Errorf("drive %d nodes with %d connections and %d sources: want at least 1, at least 1 and exactly %d", len(nodes), plan.Conns, len(plan.Paths), len(traffic.Buyers))
 	}
 	errs := make([]error, plan.Conns)
 	var wait sync.WaitGroup
@@ -51,7 +67,7 @@ func Drive(ctx context.Context, node *Node, plan Plan, log *Log) (Sent, error) {
 }
 
 type driver struct {
-	node  *Node
+	nodes []*Node
 	plan  Plan
 	log   *Log
 	begin time.Time
@@ -60,18 +76,22 @@ type driver struct {
 	scripts, requests, acked, unanswered, refused, retried atomic.Int64
 }
 
-// worker sends one script after another over one connection.
+// worker sends one script after another over one connection to each node.
 type worker struct {
 	*driver
-	conn    *load.Conn
+	conns   []*load.Conn
 	lines   []byte // of the log, not yet appended
 	request []byte
 	target  []byte
 }
 
 func (d *driver) worker(ctx context.Context) error {
-	w := &worker{driver: d, conn: load.NewConn(d.node.ingest)}
-	defer w.conn.Close()
+	w := &worker{driver: d}
+	for _, n := range d.nodes {
+		c := load.NewConn(n.ingest)
+		defer c.Close()
+		w.conns = append(w.conns, c)
+	}
 	gen := traffic.New(d.plan.Run.Seed, d.plan.Run.Base, d.plan.Run.Mix)
 	var s traffic.Script
 	for ctx.Err() == nil {
@@ -97,7 +117,11 @@ func (w *worker) step(script uint64, i int, st *traffic.Step) error {
 			return err
 		}
 		w.requests.Add(1)
-		status, body, err := w.conn.Do(w.request, w.plan.Timeout)
+		sent := time.Now()
+		status, body, err := w.conns[w.choose(a)].Do(w.request, w.plan.Timeout)
+		if w.plan.Heard != nil {
+			w.plan.Heard(Heard{st.Kind, st.Buyer, status, time.Since(sent)})
+		}
 		if err == nil {
 			w.lines = appendGot(w.lines, a, status, eventOf(body))
 		}
@@ -120,6 +144,20 @@ func (w *worker) step(script uint64, i int, st *traffic.Step) error {
 	}
 }
 
+// choose names the node for an attempt: the steps of a script go here and
+// there, and what failed at one node goes to the next. A node that was set
+// aside gets nothing unless all are.
+func (w *worker) choose(a attempt) int {
+	h := (a.script+1)*0x9E3779B97F4A7C15 + uint64(a.step)*0xBF58476D1CE4E5B9
+	first, all := int((h^h>>31)%uint64(len(w.nodes)))+a.try, len(w.nodes)
+	for i := range all {
+		if n := (first + i) % all; !w.nodes[n].aside.Load() {
+			return n
+		}
+	}
+	return first % all
+}
+
 func (w *worker) flush() error {
 	if len(w.lines) == 0 {
 		return nil
@@ -132,14 +170,14 @@ func (w *worker) flush() error {
 func (w *worker) render(st *traffic.Step) {
 	r := &st.Request
 	if !st.Kind.Postback() {
-		w.request = load.AppendRequest(w.request[:0], r.Method, "/v1/calls", w.node.ingest, r.ContentType, r.Body, "Authorization: Bearer "+w.node.key)
+		w.request = load.AppendRequest(w.request[:0], r.Method, "/v1/calls", w.nodes[0].ingest, r.ContentType, r.Body, "Authorization: Bearer "+w.nodes[0].key)
 		return
 	}
 	w.target = append(w.target[:0], w.plan.Paths[st.Buyer]...)
 	if r.Query != "" {
 		w.target = append(append(w.target, '?'), r.Query...)
 	}
-	w.request = load.AppendRequest(w.request[:0], r.Method, string(w.target), w.node.ingest, r.ContentType, r.Body)
+	w.request = load.AppendRequest(w.request[:0], r.Method, string(w.target), w.nodes[0].ingest, r.ContentType, r.Body)
 }
 
 // pace waits for the next slot of the rate. A node that was away is not made

@@ -30,6 +30,7 @@ type fakeNode struct {
 	posts   []map[string]any
 	account map[account]int64
 	drops   int // every n-th request gets no answer, half of them after it was taken in
+	change  int64
 	served  int
 	haunted bool
 	enough  func() // called when 500 requests have come
@@ -42,6 +43,7 @@ type fakeEvent struct {
 	unreadable                            bool
 	delta, share                          event.Amount
 	at                                    time.Time
+	changes                               []int64 // of its revisions
 }
 
 func startFake(t *testing.T, fault string, drops int) (*fakeNode, *Node) {
@@ -95,8 +97,8 @@ func (f *fakeNode) upsert(body []byte) {
 		f.calls[id][k] = v
 	}
 	for _, e := range f.events {
-		if e.status == "parked" {
-			f.settle(e)
+		if e.status == "parked" && f.settle(e) {
+			f.revise(e)
 		}
 	}
 }
@@ -141,16 +143,27 @@ func (f *fakeNode) postback(source string, r *http.Request, body []byte) {
 		f.said[key] = true
 		f.settle(e)
 	}
+	f.revise(e)
 	if f.fault == "phantom" && len(f.events) >= 30 && !f.haunted && !e.unreadable {
 		f.haunted = true
 		ghost := *e
-		ghost.id, ghost.payout, ghost.delta, ghost.share = "1-999999", 1, 0, 0
+		ghost.id, ghost.payout, ghost.delta, ghost.share, ghost.changes = "1-999999", 1, 0, 0, nil
+		f.revise(&ghost)
 		f.events = append(f.events, &ghost)
 	}
 }
 
-// settle books e when its call is known.
-func (f *fakeNode) settle(e *fakeEvent) {
+// revise numbers a new revision of e's verdict.
+func (f *fakeNode) revise(e *fakeEvent) {
+	f.change++
+	if f.fault == "numbers" && f.change == 100 {
+		f.change--
+	}
+	e.changes = append(e.changes, f.change)
+}
+
+// settle books e when its call is known, and says whether it is.
+func (f *fakeNode) settle(e *fakeEvent) bool {
 	for id, c := range f.calls {
 		told, _ := c["duration"].(float64)
 		short := int(told) - e.seconds
@@ -175,8 +188,9 @@ func (f *fakeNode) settle(e *fakeEvent) {
 		if f.fault == "doubled" && len(f.events) >= 40 {
 			f.post(e, c)
 		}
-		return
+		return true
 	}
+	return false
 }
 
 func (f *fakeNode) post(e *fakeEvent, c map[string]any) {
@@ -218,10 +232,22 @@ func (f *fakeNode) admin(w http.ResponseWriter, r *http.Request) {
 		}
 		json.NewEncoder(w).Encode(c)
 		return
+	case strings.HasPrefix(r.URL.Path, "/api/v1/events/"):
+		i := slices.IndexFunc(f.events, func(e *fakeEvent) bool { return e.id == strings.TrimPrefix(r.URL.Path, "/api/v1/events/") })
+		for j, change := range f.events[i].changes {
+			status := "parked"
+			if j > 0 {
+				status = f.events[i].status
+			}
+			rows = append(rows, map[string]any{"revision": j + 1, "status": status, "change_seq": change})
+		}
+		json.NewEncoder(w).Encode(map[string]any{"revisions": rows})
+		return
 	case r.URL.Path == "/api/v1/activity":
 		for _, e := range f.events {
 			row := map[string]any{"event": e.id, "received_at": e.at, "source": e.source, "status": e.status, "call_id": e.call,
-				"caller": e.caller, "duration": e.seconds, "payout": e.payout, "delta": e.delta, "share_delta": e.share}
+				"caller": e.caller, "duration": e.seconds, "payout": e.payout, "delta": e.delta, "share_delta": e.share,
+				"revision": len(e.changes), "change_seq": e.changes[len(e.changes)-1]}
 			if e.unreadable {
 				row["payout"] = nil
 			}

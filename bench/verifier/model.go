@@ -1,6 +1,7 @@
 package verifier
 
 import (
+	"cmp"
 	"fmt"
 	"math/big"
 	"strings"
@@ -8,26 +9,50 @@ import (
 )
 
 // The model is what the ledger should hold, said as plainly as possible: maps,
-// and one event after another in the order of their ids. It shares no code
-// with the product and knows none of its types. Amounts are millionths.
+// and one event after another in the order in which the ledger took them. It
+// shares no code with the product and knows none of its types. Amounts are
+// millionths.
 //
-//   - A postback sets its call's value. The publisher's share follows from the
+//   - A postback sets its call's value, unless one that was received later has
+//     set it already: then it is stale. The publisher's share follows from the
 //     whole value by the rule of campaign and publisher, and is nothing when
 //     the value is.
 //   - What the same source has said within the window is a repeat and does
-//     nothing, whatever was said in between. What could not be read, or found
-//     no call, does not count as said.
+//     nothing, whatever was said in between. What could not be read does not
+//     count as said; what waits for its call does.
 //   - A postback for a call that is not known sets nothing.
+//
+// On one node the ledger takes events as they were received. Several nodes
+// bring theirs when they can: one that was away brings old ones late.
 
 type modelCall struct {
 	campaign, publisher, buyer string
 
 	valued, qualified bool
 	value, share      int64
+	rank              rank    // of the event that set the value
+	told              []price // every price, also those that came too late
+}
+
+type price struct {
+	rank  rank
+	value int64
+}
+
+// rank orders events: the later received, the greater.
+type rank struct {
+	at     time.Time
+	stream uint32
+	seq    uint64
+	n      uint16
+}
+
+func (r rank) compare(o rank) int {
+	return cmp.Or(r.at.Compare(o.at), cmp.Compare(r.stream, o.stream), cmp.Compare(r.seq, o.seq), cmp.Compare(r.n, o.n))
 }
 
 type modelEvent struct {
-	at       time.Time
+	rank
 	source   string
 	content  string // all that it says, as one text
 	call     string // which call it is about, "" for one that nobody knows
@@ -42,36 +67,83 @@ type model struct {
 	window time.Duration
 	rule   func(campaign, publisher string) string
 	calls  map[string]*modelCall
-	said   map[string]time.Time // source and content → when
+	said   map[string]rank // source and content → who told it
 }
 
 func newModel(window time.Duration, rule func(campaign, publisher string) string) *model {
-	return &model{window: window, rule: rule, calls: map[string]*modelCall{}, said: map[string]time.Time{}}
+	return &model{window: window, rule: rule, calls: map[string]*modelCall{}, said: map[string]rank{}}
 }
 
-// apply takes the next event and gives the verdict that it must get.
+// apply takes the next event, which is heard and decided at once, and gives the
+// verdict that it must get.
 func (m *model) apply(e modelEvent) string {
+	if first := m.hear(e); first != "" {
+		return first
+	}
+	return m.decide(e)
+}
+
+// hear takes an event in. It gives the verdict of one that ends there, and ""
+// for one that is to be decided, now or when its call comes.
+func (m *model) hear(e modelEvent) string {
 	if !e.readable {
 		return "invalid"
 	}
-	key := e.source + "\x00" + e.content
-	if at, ok := m.said[key]; ok && e.at.Sub(at) < m.window {
+	key := e.key()
+	if first, ok := m.said[key]; ok && e.at.Sub(first.at).Abs() < m.window {
+		if c := m.calls[e.call]; c != nil && c.valued && c.rank == first && e.rank.compare(first) < 0 {
+			return m.toldFirst(e, c)
+		}
 		return "duplicate"
 	}
-	m.said[key] = e.at
+	m.said[key] = e.rank
+	return ""
+}
+
+func (e modelEvent) key() string { return e.source + "\x00" + e.content }
+
+// toldFirst puts e in the place of its repeat, which was received later, was
+// booked before it, and is what the call's value stands on. What came between
+// the two counts again.
+func (m *model) toldFirst(e modelEvent, c *modelCall) string {
+	last := price{rank: e.rank, value: e.payout}
+	for _, p := range c.told {
+		if last.rank.compare(p.rank) < 0 && p.rank.compare(c.rank) < 0 {
+			last = p
+		}
+	}
+	m.said[e.key()] = e.rank
+	c.told = append(c.told, price{rank: e.rank, value: e.payout})
+	return m.set(c, last.rank, last.value)
+}
+
+// decide says what a heard event does to its call.
+func (m *model) decide(e modelEvent) string {
 	c := m.calls[e.call]
 	if c == nil {
 		return "parked"
 	}
-	qualified := e.payout != 0
-	if c.valued && c.value == e.payout && c.qualified == qualified {
-		return "unchanged"
+	c.told = append(c.told, price{rank: e.rank, value: e.payout})
+	if c.valued && e.rank.compare(c.rank) < 0 {
+		return "stale"
 	}
-	c.valued, c.qualified, c.value, c.share = true, qualified, e.payout, 0
-	if !qualified {
+	return m.set(c, e.rank, e.payout)
+}
+
+// set makes a call worth value by the event of that rank.
+func (m *model) set(c *modelCall, by rank, value int64) string {
+	qualified := value != 0
+	same := c.valued && c.value == value && c.qualified == qualified
+	c.rank, c.valued, c.qualified, c.value, c.share = by, true, qualified, value, 0
+	if qualified {
+		c.share = share(m.rule(c.campaign, c.publisher), value)
+	}
+	switch {
+	case same:
+		return "unchanged"
+	case !qualified:
 		return "unqualified"
 	}
-	c.share = share(m.rule(c.campaign, c.publisher), e.payout)
 	return "booked"
 }
 

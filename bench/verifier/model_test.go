@@ -37,7 +37,7 @@ func TestModel(t *testing.T) {
 	start := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
 	f := func(minute int, content, call string, payout int64, want string) {
 		t.Helper()
-		e := modelEvent{at: start.Add(time.Duration(minute) * time.Minute), source: "s", content: content, call: call, payout: payout * 1_000_000, readable: content != ""}
+		e := modelEvent{rank: rank{at: start.Add(time.Duration(minute) * time.Minute)}, source: "s", content: content, call: call, payout: payout * 1_000_000, readable: content != ""}
 		if got := m.apply(e); got != want {
 			t.Errorf("%q in minute %d: %s, want %s", content, minute, got, want)
 		}
@@ -65,4 +65,29 @@ func TestModel(t *testing.T) {
 	if c := m.calls["c2"]; c.qualified || c.value != 0 || c.share != 0 {
 		t.Errorf("call 2 is worth %d with a share of %d, qualified %v", c.value, c.share, c.qualified)
 	}
+}
+
+// A node that was away tells late what it took in early: the latest receipt
+// decides what a call is worth, and what was said first in the ledger owns.
+func TestModelTakesOldEventsLate(t *testing.T) {
+	m := newModel(time.Hour, func(string, string) string { return "" })
+	m.calls["c"] = new(modelCall)
+	start := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
+	at := func(minute, seq int, content string, payout int64) modelEvent {
+		return modelEvent{rank: rank{start.Add(time.Duration(minute) * time.Minute), 1, uint64(seq), 0}, source: "s", content: content, call: "c", payout: payout, readable: true}
+	}
+	f := func(got, want string, value int64) {
+		t.Helper()
+		if got != want || m.calls["c"].value != value {
+			t.Errorf("%s and the call is worth %d, want %s and %d", got, m.calls["c"].value, want, value)
+		}
+	}
+	waiting := at(1, 1, "10", 10)
+	f(m.hear(waiting), "", 0)
+	f(m.apply(at(5, 5, "50", 50)), "booked", 50)
+	f(m.apply(at(4, 4, "40", 40)), "stale", 50)
+	f(m.apply(at(3, 3, "50", 50)), "duplicate", 50)
+	f(m.apply(at(3, 3, "10", 10)), "duplicate", 50) // of the one that waits
+	f(m.decide(waiting), "stale", 50)
+	f(m.apply(at(5, 6, "60", 60)), "booked", 60) // same time: the later record
 }

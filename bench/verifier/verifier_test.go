@@ -32,7 +32,7 @@ func driveFake(t *testing.T, fake *fakeNode, node *Node) string {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	fake.enough = cancel
-	if _, err := Drive(ctx, node, plan, log); err != nil {
+	if _, err := Drive(ctx, []*Node{node}, plan, log); err != nil {
 		t.Fatal(err)
 	}
 	return path
@@ -40,7 +40,7 @@ func driveFake(t *testing.T, fake *fakeNode, node *Node) string {
 
 func checkFake(t *testing.T, node *Node, path string) *Report {
 	t.Helper()
-	r, err := Check(t.Context(), node, path)
+	r, err := Check(t.Context(), []*Node{node}, path, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,6 +80,7 @@ func TestEveryFaultIsFound(t *testing.T) {
 		"phantom":   "nobody sent",
 		"share":     "with a share of",
 		"balance":   "instead of zero",
+		"numbers":   "share the change number",
 	} {
 		t.Run(fault, func(t *testing.T) {
 			fake, node := startFake(t, fault, 0)

@@ -135,11 +135,10 @@ func readAdminKey(path string) (string, error) {
 // connectStore serves the admin API from the store in this process, on a
 // loopback port of its own, for the life of the command.
 func (a *app) connectStore(tried string) (_ *client, err error) {
-	path := a.storePath()
-	if _, err := os.Stat(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("no node answers at %s and the store cannot be looked at: %w", tried, err)
+	if err := storeFile(a.opt.Store); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("no node answers at %s and there is no store at %s: start a node with \"tallyhook serve\", or name its folder with --data", tried, strings.TrimPrefix(a.opt.Store, "sqlite:"))
 	} else if err != nil {
-		return nil, fmt.Errorf("no node answers at %s and there is no store at %s: start a node with \"tallyhook serve\", or name its folder with --data", tried, path)
+		return nil, fmt.Errorf("no node answers at %s and the store cannot be looked at: %w", tried, err)
 	}
 	var closers []func() error
 	defer func() {
@@ -181,11 +180,20 @@ func (a *app) connectStore(tried string) (_ *client, err error) {
 		return nil, err
 	}
 	c.closers = closers
-	fmt.Fprintf(a.errOut, "no node answers at %s: working on %s itself\n", tried, path)
+	fmt.Fprintf(a.errOut, "no node answers at %s: working on %s itself\n", tried, strings.TrimPrefix(schemeOf(a.opt.Store), "sqlite:"))
 	return c, nil
 }
 
-func (a *app) storePath() string { return strings.TrimPrefix(a.opt.Store, "sqlite:") }
+// storeFile looks whether the file of an embedded store is there; a server is
+// asked when it is used.
+func storeFile(url string) error {
+	path, ok := strings.CutPrefix(url, "sqlite:")
+	if !ok {
+		return nil
+	}
+	_, err := os.Stat(path)
+	return err
+}
 
 // close ends what connect began.
 func (c *client) close() error {

@@ -46,7 +46,7 @@ func (d *demo) conclude(samples []sample) error {
 	if err := d.compare(want); err != nil {
 		return err
 	}
-	findings, err := d.verifyStore(d.storePath())
+	findings, err := d.verifyStore(d.opt.Store)
 	if err != nil {
 		return err
 	}

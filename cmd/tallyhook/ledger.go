@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 
@@ -113,7 +112,7 @@ func checkResult(v any) string {
 // none, on a copy of the data folder, and without a key. There is one way to
 // verify, so that the proof never depends on the node whose books it proves.
 func (v ledgerVerifyCmd) Run(a *app) error {
-	findings, err := a.verifyStore(a.storePath())
+	findings, err := a.verifyStore(a.opt.Store)
 	if err != nil {
 		return err
 	}
@@ -128,13 +127,13 @@ func (v ledgerVerifyCmd) Run(a *app) error {
 	return err
 }
 
-func (a *app) verifyStore(path string) (*sink.Findings, error) {
-	if _, err := os.Stat(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("the store cannot be looked at: %w", err)
+func (a *app) verifyStore(url string) (*sink.Findings, error) {
+	if err := storeFile(url); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no store at %s: verify runs where the data folder is, name it with --data; of a node elsewhere ask GET /api/v1/ledger/verify", url)
 	} else if err != nil {
-		return nil, fmt.Errorf("there is no store at %s: verify runs where the data folder is, name it with --data; of a node elsewhere ask GET /api/v1/ledger/verify", path)
+		return nil, fmt.Errorf("the store cannot be looked at: %w", err)
 	}
-	db, err := store.OpenReadOnly(a.ctx, "sqlite:"+path)
+	db, err := store.OpenReadOnly(a.ctx, url)
 	if err != nil {
 		return nil, err
 	}

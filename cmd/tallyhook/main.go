@@ -42,6 +42,9 @@ type cli struct {
 	Apply    applyCmd    `cmd:"" help:"Bring sources, campaigns, publishers and buyers to what a file says; shows what changes."`
 	Source   sourceCmd   `cmd:"" help:"List, show, create, rotate, pause and resume sources."`
 	Calls    callsCmd    `cmd:"" help:"Tell a running node about calls."`
+	Store    storeCmd    `cmd:"" name:"store" help:"Bring the primary store's schema up, give nodes their role, say how it stands."`
+	Node     nodeCmd     `cmd:"" help:"List the nodes that share the primary store."`
+	Health   healthCmd   `cmd:"" help:"Ask a running node whether it can take in postbacks; exit 1 when it cannot."`
 	Activity activityCmd `cmd:"" help:"List what became of postbacks, the newest first."`
 	Event    eventCmd    `cmd:"" help:"Show everything about one event: request, report, candidates, verdict, postings."`
 	Ledger   ledgerCmd   `cmd:"" help:"Show balances and transfers; verify the books."`
@@ -58,9 +61,9 @@ type Options struct {
 	Data           string          `default:"data" help:"Folder of the node: journal, embedded store, keys." placeholder:"DIR"`
 	Listen         string          `default:":8080" help:"Address where senders post." placeholder:"ADDR"`
 	Admin          string          `default:"127.0.0.1:8081" help:"Address of the console and the admin API." placeholder:"ADDR"`
-	Store          string          `help:"Primary store and ledger: sqlite:PATH. Default: tallyhook.db in the data folder." placeholder:"URL"`
-	Index          string          `default:"memory:" help:"Call index, dedupe hints and rate limits: memory:." placeholder:"URL"`
-	Activity       string          `name:"activity" help:"Activity store. Default: views in the primary store." placeholder:"URL"`
+	Store          string          `help:"Primary store and ledger: sqlite:PATH or postgres://… Default: tallyhook.db in the data folder." placeholder:"URL"`
+	Index          string          `default:"memory:" help:"Call index, dedupe hints and rate limits: memory: or redis://… (also redis-sentinel://, redis-cluster://, and rediss… for TLS)." placeholder:"URL"`
+	Activity       string          `name:"activity" help:"Activity store for analysts: clickhouse://… or http(s)://… of a ClickHouse. Default: views in the primary store." placeholder:"URL"`
 	TrustedProxies []string        `help:"Addresses or networks whose X-Forwarded-For is believed." placeholder:"CIDR"`
 	KeyFile        string          `help:"Key that seals tokens. Default: secret.key in the data folder, made on the first start." placeholder:"FILE"`
 	AdminKeyFile   string          `help:"Key for the admin API. Default: admin.key in the data folder, made on the first start." placeholder:"FILE"`

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,6 +21,7 @@ import (
 	"github.com/tallyhook/tallyhook/match"
 	"github.com/tallyhook/tallyhook/pipeline"
 	"github.com/tallyhook/tallyhook/sink"
+	"github.com/tallyhook/tallyhook/sink/clickhouse"
 	"github.com/tallyhook/tallyhook/source"
 	"github.com/tallyhook/tallyhook/store"
 )
@@ -39,12 +40,11 @@ type node struct {
 	db      *store.DB
 	objects *store.Objects
 	live    *source.Live
-	keys    keyring
 
 	journal  *journal.Journal
-	reader   *journal.Reader
 	ledger   *sink.Ledger
-	index    *match.MemoryIndex
+	shipper  *clickhouse.Shipper // nil: activity is views over the verdict log
+	analysts *clickhouse.Server  // the same server, to be asked
 	inHand   *pipeline.InHand
 	pipeline *pipeline.Pipeline
 	ingest   *ingest.Server
@@ -54,25 +54,34 @@ type node struct {
 
 	listen, admin net.Listener
 	started       time.Time
-	next          uint64 // checkpoint of the stream when it was opened
+	snap          atomic.Pointer[store.Snapshot] // the objects in force
+	prepared      bool                           // the store was there at the start
+	attached      atomic.Bool                    // the store was reached, the stream goes on
+	reached       chan struct{}                  // closed when attached
 	first         *firstStart
 	closers       []func() error
+	store         health
+	ships         health
+	caches        caches
 
-	mu     sync.Mutex
-	failed string
+	reloading sync.Mutex
+	mu        sync.Mutex
+	failed    string
+	stopping  bool
+	expires   time.Time // when the next secret in force ends; zero is never
 }
 
 // openNode binds both addresses and opens everything; nothing runs yet. The
 // addresses come first: where they are taken, no data folder is begun. Who
 // connects early waits until run serves.
 func openNode(ctx context.Context, opt *Options, cfg serveCmd, log *slog.Logger) (n *node, err error) {
-	n = &node{opt: opt, cfg: cfg, log: log, started: time.Now()}
+	n = &node{opt: opt, cfg: cfg, log: log, started: time.Now(), reached: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.close())
 		}
 	}()
-	for _, step := range []func(context.Context) error{n.bind, n.openStore, n.openJournal, n.openStream, n.openConsole} {
+	for _, step := range []func(context.Context) error{n.bind, n.openStore, n.openJournal, n.openCaches, n.openActivity, n.openStream, n.openConsole} {
 		if err := step(ctx); err != nil {
 			return n, err
 		}
@@ -92,80 +101,20 @@ func (n *node) close() error {
 	return errors.Join(errs...)
 }
 
-// openStore opens the primary store and, on the first start, makes what an
-// operator needs to begin.
-func (n *node) openStore(ctx context.Context) error {
-	if err := os.MkdirAll(n.opt.Data, 0o700); err != nil {
-		return fmt.Errorf("make data folder: %w", err)
-	}
-	var err error
-	if n.db, err = store.Open(ctx, n.opt.Store); err != nil {
-		return err
-	}
-	n.onClose(n.db.Close)
-	seal, err := store.LoadSeal(n.opt.KeyFile, true)
-	if err != nil {
-		return err
-	}
-	n.objects = &store.Objects{DB: n.db, Seal: seal}
-	if err := n.objects.Check(ctx); err != nil {
-		return err
-	}
-	if n.first, err = begin(ctx, n.objects, n.opt); err != nil {
-		return err
-	}
-	dir, err := n.objects.Directory(ctx, nil)
-	if err != nil {
-		return err
-	}
-	n.live = source.NewLive(dir)
-	n.keys.objects = n.objects
-	return nil
-}
-
-func (n *node) openJournal(ctx context.Context) error {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "node"
-	}
-	n.journal, err = journal.Open(journal.Config{
-		Dir: filepath.Join(n.opt.Data, "journal"), StoreID: n.db.ID, Log: n.log,
-		NewStream: func() (uint32, error) { return n.db.NewStream(ctx, host, time.Now()) },
-		BytesMax:  int64(n.cfg.JournalMaxMB) << 20, RetainFor: n.cfg.JournalRetain,
-	})
-	if err != nil {
-		return err
-	}
-	n.onClose(n.journal.Close)
-	info, err := n.db.Stream(ctx, n.journal.Stream())
-	if err != nil {
-		return fmt.Errorf("the journal in %s belongs to stream %d, which the store does not know; move the folder away to begin a new one: %w",
-			filepath.Join(n.opt.Data, "journal"), n.journal.Stream(), err)
-	}
-	n.next = info.NextSeq
-	if n.reader, err = n.journal.Reader(n.next); err != nil {
-		return err
-	}
-	n.onClose(func() error { n.reader.Close(); return nil })
-	return nil
-}
-
-// stream is the journal as the pipeline sees it.
-type stream struct {
-	*journal.Reader
-	j *journal.Journal
-}
-
-func (s stream) Commit(next uint64) error { return s.j.Commit(next) }
-
-func (n *node) openStream(ctx context.Context) (err error) {
+// openStream makes the pipeline. It runs once the store has been reached
+// (attach), which knows where to begin.
+func (n *node) openStream(context.Context) (err error) {
 	policy := func(id string) *event.Policy {
 		if src := n.live.Load().ByID(id); src != nil {
 			return &src.Policy
 		}
 		return nil
 	}
-	if n.ledger, err = sink.OpenLedger(ctx, n.db.Write, match.Decide, policy, time.Now); err != nil {
+	cfg := sink.LedgerConfig{Postgres: n.db.Pool, Decide: match.Decide, Policy: policy, Now: time.Now}
+	if !n.db.Postgres() {
+		cfg.SQLite = n.db.Write
+	}
+	if n.ledger, err = sink.OpenLedger(cfg); err != nil {
 		return err
 	}
 	n.onClose(n.ledger.Close)
@@ -173,21 +122,30 @@ func (n *node) openStream(ctx context.Context) (err error) {
 		return err
 	}
 	n.onClose(n.inHand.Close)
-	n.index = match.NewMemoryIndex(match.MemoryIndexConfig{})
 	board := ingest.NewBoard(time.Now)
 	n.pipeline = &pipeline.Pipeline{
-		Journal: stream{n.reader, n.journal},
 		Mapper:  mapper.NewBuiltin(n.live),
-		Matcher: &match.Matcher{Index: n.index, Dedupe: match.NewMemoryDeduper(match.MemoryDeduperConfig{})},
-		Ledger:  n.ledger,
+		Matcher: n.caches.matcher,
+		Ledger:  explained{n.ledger, n.db},
 		Deliver: board.Deliver,
 		Observe: n.observe,
 		InHand:  n.inHand,
 		Now:     time.Now,
 		Log:     n.log,
 	}
-	n.pipeline.Start(n.next)
 	return n.openIntake(board)
+}
+
+// explained says of a store that cannot be reached where it is and what to do,
+// in place of the driver's words.
+type explained struct {
+	*sink.Ledger
+	db *store.DB
+}
+
+func (l explained) Post(ctx context.Context, b *event.Batch) (sink.Result, error) {
+	res, err := l.Ledger.Post(ctx, b)
+	return res, l.db.Explain(err)
 }
 
 // openIntake makes the HTTP tier that appends to the journal.
@@ -198,8 +156,8 @@ func (n *node) openIntake(board *ingest.Board) error {
 	}
 	n.ingest = ingest.New(ingest.Config{
 		Live: n.live, Journal: n.journal, Board: board, TrustedProxies: proxies,
-		Limiter:  ingest.NewMemoryLimiter(ingest.MemoryLimiterConfig{FailuresPerMin: n.cfg.AuthFailuresPerMin}),
-		CallsKey: n.keys.good,
+		Limiter:  n.caches.limiter,
+		CallsKey: n.knows,
 		Lag:      n.behind,
 		Limits:   ingest.Limits{ConnsPerIPMax: n.cfg.ConnsPerIPMax},
 		Log:      n.log,
@@ -214,10 +172,15 @@ func (n *node) openConsole(context.Context) (err error) {
 	if err := metrics.Register(registry); err != nil {
 		return err
 	}
-	n.console, err = console.New(console.Config{
+	cfg := console.Config{
 		Objects: n.objects, Activity: &sink.Activity{DB: n.db.Read}, Books: &sink.Books{DB: n.db.Read}, VerifyDB: n.db.Read,
 		Node: n, PostbackBase: n.base(), Changed: n.reload, Registry: registry, Log: n.log, Version: version,
-	})
+	}
+	cfg.Keys = func(hash [32]byte) (name, role string, ok bool) { return n.snap.Load().KeyByHash(hash) }
+	if n.analysts != nil {
+		cfg.Query = n.analysts.Query
+	}
+	n.console, err = console.New(cfg)
 	return err
 }
 

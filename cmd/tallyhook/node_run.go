@@ -6,17 +6,13 @@ import (
 	"net/http"
 	"sync"
 	"time"
-
-	"github.com/tallyhook/tallyhook/event"
-	"github.com/tallyhook/tallyhook/sink"
 )
 
 // Limits of stopping and of noticing changes.
 const (
-	drainTimeMax   = 10 * time.Second // what waits in the journal may still be decided
-	stopTimeMax    = 15 * time.Second // requests under way may still be answered
-	reloadInterval = time.Second      // how often objects changed elsewhere are looked for
-	backlogBehind  = 4000             // records without a verdict from which nobody is kept waiting for one
+	drainTimeMax  = 10 * time.Second // what waits in the journal may still be decided
+	stopTimeMax   = 15 * time.Second // requests under way may still be answered
+	backlogBehind = 4000             // records without a verdict from which nobody is kept waiting for one
 )
 
 // run serves until ctx ends, then drains and stops. An error means that the
@@ -35,10 +31,11 @@ func (n *node) run(ctx context.Context) error {
 		})
 	}
 	goOn(n.watchObjects)
-	goOn(n.rebuildIndex)
-	if !n.cfg.PausePipeline {
-		goOn(func(ctx context.Context) error { return n.pipeline.Run(ctx) })
-	}
+	goOn(n.runStream)
+	goOn(n.feedIndex)
+	goOn(n.watchHealth)
+	goOn(n.ship)
+	goOn(n.forget)
 	goOn(func(ctx context.Context) error { return n.ingest.Serve(n.listen) })
 	admin := n.console.Server()
 	goOn(func(context.Context) error {
@@ -57,6 +54,9 @@ func (n *node) run(ctx context.Context) error {
 		err = n.journal.Err()
 		n.fail(err)
 	}
+	n.mu.Lock()
+	n.stopping = true // a balancer shall look elsewhere
+	n.mu.Unlock()
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeMax)
 	defer cancel()
 	errStop := n.ingest.Shutdown(stop)
@@ -77,7 +77,7 @@ func (n *node) run(ctx context.Context) error {
 
 // drain waits until what is on disk has its verdicts, or drainTimeMax.
 func (n *node) drain() {
-	if n.cfg.PausePipeline {
+	if n.cfg.PausePipeline || !n.attached.Load() {
 		return
 	}
 	deadline := time.Now().Add(drainTimeMax)
@@ -88,69 +88,4 @@ func (n *node) drain() {
 		time.Sleep(5 * time.Millisecond)
 	}
 	n.log.Warn("stopped with records that have no verdict yet; the next start goes on with them", "records", n.backlog())
-}
-
-// rebuildIndex fills the index from the store; until it is whole, look-ups are
-// confirmed there.
-func (n *node) rebuildIndex(ctx context.Context) error {
-	for wait := time.Second; ; wait = min(2*wait, time.Minute) {
-		through, err := sink.CallsThrough(ctx, n.db.Read)
-		if err == nil {
-			begun, count := time.Now(), 0
-			err = n.index.Rebuild(ctx, func(ctx context.Context, yield func([]event.Call) error) error {
-				return sink.ScanCalls(ctx, n.db.Read, yield)
-			}, through, func(calls int) { count = calls })
-			if err == nil {
-				n.log.Debug("call index is complete", "calls", count, "took", time.Since(begun))
-				return nil
-			}
-		}
-		if ctx.Err() != nil {
-			return nil
-		}
-		n.log.Warn("call index could not be rebuilt, look-ups go to the store meanwhile", "error", err, "again_in", wait)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(wait):
-		}
-	}
-}
-
-// reload puts the store's objects in force.
-func (n *node) reload(ctx context.Context) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	dir, err := n.objects.Directory(ctx, n.live.Load())
-	if err != nil {
-		return err
-	}
-	n.live.Swap(dir)
-	n.keys.forget()
-	return nil
-}
-
-// watchObjects notices changes that another process made, and secrets that
-// have run out.
-func (n *node) watchObjects(ctx context.Context) error {
-	tick := time.NewTicker(reloadInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		version, err := n.objects.Version(ctx)
-		if err == nil {
-			expiry, some, errExpiry := n.objects.NextExpiry(ctx)
-			err = errExpiry
-			if err == nil && (version != n.live.Load().Version || (some && !time.Now().Before(expiry))) {
-				err = n.reload(ctx)
-			}
-		}
-		if err != nil && ctx.Err() == nil {
-			n.log.Warn("objects could not be read again; those in force stay", "error", err)
-		}
-	}
 }

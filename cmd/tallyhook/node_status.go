@@ -3,17 +3,13 @@ package main
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"net"
-	"os"
-	"sync"
 	"time"
 
 	"github.com/tallyhook/tallyhook/console"
 	"github.com/tallyhook/tallyhook/event"
 	"github.com/tallyhook/tallyhook/pipeline"
 	"github.com/tallyhook/tallyhook/sink"
-	"github.com/tallyhook/tallyhook/store"
 )
 
 // observe counts what a committed batch was.
@@ -54,7 +50,11 @@ func (n *node) fail(err error) {
 // backlog is how many records on disk have no verdict yet.
 func (n *node) backlog() uint64 {
 	last, _ := n.journal.Last()
-	if next := n.pipeline.Committed(); next <= last {
+	next := n.pipeline.Committed()
+	if !n.attached.Load() {
+		next = n.journal.Status().Committed // as the journal remembers it
+	}
+	if next <= last {
 		return last + 1 - next
 	}
 	return 0
@@ -62,48 +62,39 @@ func (n *node) backlog() uint64 {
 
 // behind says that waiting for a verdict would be in vain.
 func (n *node) behind() bool {
-	return n.cfg.PausePipeline || n.pipeline.Stuck() != "" || n.backlog() > backlogBehind
+	return n.cfg.PausePipeline || !n.attached.Load() || n.pipeline.Stuck() != "" || n.backlog() > backlogBehind
 }
 
 // Status implements console.Node.
 func (n *node) Status() console.NodeStatus {
 	j := n.journal.Status()
-	names, _ := n.index.Size()
 	committed := n.pipeline.Committed()
-	s := console.NodeStatus{Node: hostname(), Stream: j.Stream, StartedAt: n.started,
+	s := console.NodeStatus{Node: n.name(), Stream: j.Stream, StartedAt: n.started,
 		Journal: console.JournalStatus{FirstSeq: j.First, LastSeq: j.Last, Bytes: j.Bytes, BytesMax: j.BytesMax, FreeBytes: j.FreeBytes,
 			Segments: j.Segments, Full: j.Full != nil, Failed: j.Failed != nil,
 			SyncSeconds: console.Histogram{Count: j.SyncSeconds.Count, Sum: j.SyncSeconds.Sum, Buckets: j.SyncSeconds.Cumulative()}},
 		Pipeline: console.PipelineStatus{CommittedSeq: max(committed, 1) - 1, LagRecords: n.backlog(), LagSeconds: n.pipeline.Lag().Seconds(),
 			Paused: n.cfg.PausePipeline, Retrying: n.pipeline.Stuck()},
-		Index:   console.IndexStatus{Names: int64(names), Complete: n.index.Complete()},
+		Index:    n.caches.indexStatus(),
+		Backends: n.backends(), Shipping: n.shipping(), Limits: n.caches.limitsStatus(),
 		Sources: n.live.Load().Live(),
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	if err := n.db.Read.QueryRowContext(ctx, `SELECT count(*) FROM parked`).Scan(&s.Parked); err != nil {
-		s.Parked = -1
-	}
+	s.Parked = n.parked()
 	n.mu.Lock()
 	s.Failed = n.failed
 	n.mu.Unlock()
 	return s
 }
 
-// Ready implements console.Node.
-func (n *node) Ready() error {
-	if err := n.journal.Err(); err != nil {
-		return err
+// parked counts the events that wait for their call, -1 while the store does
+// not say.
+func (n *node) parked() (count int64) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if !n.attached.Load() || n.db.Read.QueryRowContext(ctx, `SELECT count(*) FROM parked`).Scan(&count) != nil {
+		return -1
 	}
-	if s := n.journal.Status(); s.Full != nil {
-		return s.Full
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.failed != "" {
-		return errors.New(n.failed)
-	}
-	return nil
+	return count
 }
 
 // Refused implements console.Node.
@@ -113,54 +104,6 @@ func (n *node) Refused(id string) []console.Refusal {
 		list = append(list, console.Refusal(r))
 	}
 	return list
-}
-
-func hostname() string {
-	h, err := os.Hostname()
-	if err != nil {
-		return "node"
-	}
-	return h
-}
-
-// keyring remembers which access keys are good until objects change, so that
-// the calls feed does not wait for the store.
-type keyring struct {
-	objects *store.Objects
-	mu      sync.Mutex
-	known   map[[32]byte]bool
-}
-
-// keysKnownMax bounds the digests remembered; made-up keys are forgotten with the rest.
-const keysKnownMax = 1000
-
-func (k *keyring) good(hash [32]byte) bool {
-	k.mu.Lock()
-	good, known := k.known[hash]
-	k.mu.Unlock()
-	if known {
-		return good
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	_, role, ok, err := k.objects.KeyByHash(ctx, hash)
-	if err != nil {
-		return false
-	}
-	good = ok && role == store.RoleAdmin
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.known == nil || len(k.known) >= keysKnownMax {
-		k.known = map[[32]byte]bool{}
-	}
-	k.known[hash] = good
-	return good
-}
-
-func (k *keyring) forget() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.known = nil
 }
 
 // base is the address that senders' URLs begin with: listen may have asked for

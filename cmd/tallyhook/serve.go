@@ -21,6 +21,11 @@ type serveCmd struct {
 	JournalRetain      time.Duration `default:"24h" help:"How long records are kept after they were booked."`
 	AuthFailuresPerMin int           `name:"auth-failures-per-min" default:"100" help:"Unknown tokens and wrong secrets that one address may send a minute, -1 is no limit."`
 	ConnsPerIPMax      int           `name:"conns-per-ip-max" default:"0" help:"Connections that one address may hold; 0 is 1024, or none behind trusted proxies; -1 is no limit."`
+	NodeName           string        `help:"Name of this node in listings. Default: the host's." placeholder:"NAME"`
+	HashCallers        bool          `help:"Keep no readable caller numbers in the activity store and the shared index: keyed digests and the last four digits instead."`
+	RawKeep            time.Duration `default:"720h" help:"How long raw requests are kept beside their verdicts, 0 is for ever."`
+	VerdictsKeep       time.Duration `default:"0" help:"How long verdicts are kept in the primary store, 0 is for ever; those not shipped to the activity store stay. Postings stay in any case."`
+	ActivityKeepDays   int           `default:"400" help:"How many days the activity store keeps verdicts, 0 is for ever."`
 	LogFormat          string        `enum:"text,json" default:"text" help:"text or json."`
 	LogLevel           logLevel      `default:"info" help:"debug, info, warn or error."`
 	AddressesFile      string        `help:"Write the addresses in use to this file as JSON when the node is ready." placeholder:"FILE"`
@@ -46,6 +51,9 @@ func (s serveCmd) Run(a *app) error {
 	}
 	if s.JournalMaxMB < 512 {
 		return usagef("journal-max-mb %d: want 512 at least", s.JournalMaxMB)
+	}
+	if s.ActivityKeepDays < 0 || s.RawKeep < 0 || s.VerdictsKeep < 0 || (s.VerdictsKeep > 0 && s.VerdictsKeep < time.Hour) || (s.RawKeep > 0 && s.RawKeep < time.Hour) {
+		return usagef("raw-keep %s, verdicts-keep %s, activity-keep-days %d: want 0 for ever, or an hour or a day at least", s.RawKeep, s.VerdictsKeep, s.ActivityKeepDays)
 	}
 	n, err := openNode(a.ctx, a.opt, s, log)
 	if err != nil {
@@ -153,7 +161,7 @@ func ensureAdminKey(ctx context.Context, objects *store.Objects, path string) er
 func (n *node) greet(a *app) {
 	at := addressesOf(n.listen, n.admin)
 	base := n.base()
-	n.log.Info("tallyhook runs", "version", version, "listen", at.Listen, "admin", at.Admin, "data", n.opt.Data, "stream", n.journal.Stream(), "from", n.next)
+	n.log.Info("tallyhook runs", "version", version, "listen", at.Listen, "admin", at.Admin, "data", n.opt.Data, "stream", n.journal.Stream())
 	fmt.Fprintf(a.out, "\nTallyhook takes postbacks on http://%s, console and admin API on http://%s\n", at.Listen, at.Admin)
 	fmt.Fprintf(a.out, "  calls      POST %s/v1/calls   Authorization: Bearer, key in %s\n", base, n.opt.AdminKeyFile)
 	if n.first == nil {

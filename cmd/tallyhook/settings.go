@@ -205,14 +205,10 @@ func (o *Options) complete() error {
 	if o.Store == "" {
 		o.Store = "sqlite:" + filepath.Join(o.Data, "tallyhook.db")
 	}
-	if !strings.HasPrefix(o.Store, "sqlite:") {
-		return fmt.Errorf("store %q: this build keeps its primary store in sqlite:PATH only", o.Store)
-	}
-	if o.Index != "memory:" {
-		return fmt.Errorf("index %q: this build has memory: only", o.Index)
-	}
-	if o.Activity != "" && o.Activity != o.Store {
-		return fmt.Errorf("activity %q: this build shows activity from the primary store only; leave it empty", o.Activity)
+	for _, check := range []func() error{o.checkStore, o.checkIndex, o.checkActivity} {
+		if err := check(); err != nil {
+			return err
+		}
 	}
 	if o.KeyFile == "" {
 		o.KeyFile = filepath.Join(o.Data, "secret.key")
@@ -233,6 +229,43 @@ func (o *Options) complete() error {
 		return fmt.Errorf("public-url %q: want a URL that begins with http:// or https://, such as https://hooks.example.com", o.PublicURL)
 	}
 	return nil
+}
+
+func (o *Options) checkStore() error {
+	if !hasScheme(o.Store, "sqlite:", "postgres://", "postgresql://") {
+		return fmt.Errorf("store %q: want sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE", schemeOf(o.Store))
+	}
+	return nil
+}
+
+func (o *Options) checkIndex() error {
+	if o.Index != "memory:" && !hasScheme(o.Index, "redis://", "rediss://", "redis-sentinel://", "rediss-sentinel://", "redis-cluster://", "rediss-cluster://") {
+		return fmt.Errorf("index %q: want memory: or redis://HOST:6379/0, redis-sentinel://…, redis-cluster://…, with rediss for TLS", schemeOf(o.Index))
+	}
+	return nil
+}
+
+func (o *Options) checkActivity() error {
+	if o.Activity == o.Store {
+		o.Activity = "" // its views are there anyway
+	}
+	if o.Activity != "" && !hasScheme(o.Activity, "clickhouse://", "http://", "https://") {
+		return fmt.Errorf("activity %q: want clickhouse://HOST:9000/DATABASE or http://HOST:8123/DATABASE, or leave it empty for views in the primary store", schemeOf(o.Activity))
+	}
+	return nil
+}
+
+func hasScheme(url string, schemes ...string) bool {
+	return slices.ContainsFunc(schemes, func(s string) bool { return strings.HasPrefix(url, s) })
+}
+
+// schemeOf keeps of a URL what is safe to print: passwords stand behind the
+// scheme.
+func schemeOf(url string) string {
+	if scheme, _, ok := strings.Cut(url, "://"); ok {
+		return scheme + "://…"
+	}
+	return url
 }
 
 // reachable turns a listen address into one that can be dialled from here.

@@ -22,6 +22,7 @@ type sourceCreateCmd struct {
 	Region       string        `help:"Country code for numbers without one, such as US." placeholder:"CODE"`
 	Secret       bool          `help:"Ask the sender for a secret."`
 	Reply        string        `help:"verdict: wait for it a moment. accepted: answer once it is on disk." placeholder:"MODE"`
+	Ack          string        `help:"journal: a 2xx says that the postback is on this node's disk. committed: that the ledger has committed its verdict." placeholder:"WHEN"`
 	Field        []string      `sep:"none" help:"Names that this sender uses for a field, tried first: payout=data.amount,sum. Repeatable." placeholder:"FIELD=NAME,…"`
 	DurationUnit string        `help:"How durations are written: seconds, ms or mm:ss." placeholder:"UNIT"`
 	Cents        bool          `help:"Amounts are whole cents."`
@@ -119,6 +120,7 @@ func (s *sourceCreateCmd) spec() (map[string]any, error) {
 	spec.put("currency", s.Currency)
 	spec.put("secret", s.Secret)
 	spec.put("reply", s.Reply)
+	spec.put("ack", s.Ack)
 	spec.put("identity", s.Identity)
 	spec.put("park_for", s.ParkFor)
 	spec.put("dedupe_window", s.DedupeWindow)

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 // process of its own, over HTTP. Besides testscript's commands they have
 //
 //	node [FLAG…]                 starts a node; sets INTAKE, ADMIN, URL (of source default)
-//	stop [KILL]                  stops it by SIGTERM and wants exit code 0, or by SIGKILL
+//	halt [KILL]                  stops it by SIGTERM and wants exit code 0, or by SIGKILL
 //	send METHOD URL [-h NAME:VALUE]… [BODY]   one request; prints status, headers, body. BODY @FILE reads a file
 //	api METHOD PATH [BODY]       the same to the admin API with the operator's key
 //	calls BODY                   POST /v1/calls with that key
@@ -46,7 +46,7 @@ func TestStories(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"node": startNode, "stop": stopNode, "send": send, "api": api, "calls": calls, "times": times, "remember": remember,
+			"node": startNode, "halt": stopNode, "send": send, "api": api, "calls": calls, "times": times, "remember": remember,
 		}})
 }
 

@@ -17,7 +17,8 @@ CREATE TABLE stream (
   next_seq    bigint NOT NULL DEFAULT 1,
   received_at bigint NOT NULL DEFAULT 0,
   writer      text   NOT NULL DEFAULT '',
-  seen_at     bigint NOT NULL DEFAULT 0   -- when its node last said that it lives
+  seen_at     bigint NOT NULL DEFAULT 0,  -- when its node last said that it lives
+  watermark   bigint NOT NULL DEFAULT 0   -- no record received before it is without verdicts
 ) WITH (fillfactor = 50);
 
 CREATE TABLE call (
