@@ -8,10 +8,13 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 10s
 PACKAGES    := ./...
 
-.PHONY: help run build test race fuzz bench check demo crash
+# The fault runs start real nodes, which this does not instrument.
+RACED       := $(shell go list ./... 2>/dev/null | grep -v /bench/faults)
+
+.PHONY: help run build test race fuzz bench check demo crash faults services
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: build ## start a node on ./data: embedded store, no other service
 	./bin/tallyhook serve
@@ -19,11 +22,16 @@ run: build ## start a node on ./data: embedded store, no other service
 build: ## build bin/tallyhook, one static binary
 	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/tallyhook ./cmd/tallyhook
 
-test: check race ## all tests: formatting, vet, staticcheck, every suite with the race detector, end to end
-	go test $(PACKAGES)
+# One package at a time where real servers and nodes share the machine: what is
+# late there is late for want of a processor.
+test: check services ## all tests: formatting, vet, staticcheck, every suite with the race detector, end to end, on real servers
+	@$(MAKE) --no-print-directory race && go test -p 1 $(PACKAGES); rc=$$?; scripts/services down; exit $$rc
+
+services: ## install (where they are not there) and start the Redis, Postgres and ClickHouse that tests use
+	scripts/services up -idle 2h
 
 race: ## every suite with the race detector, where a C compiler is at hand
-	@if scripts/compiler; then CGO_ENABLED=1 go test -race $(PACKAGES); \
+	@if scripts/compiler; then CGO_ENABLED=1 go test -race -p 1 $(RACED); \
 	elif [ "$$CI" = true ]; then echo "make race: the race detector needs a C compiler" >&2; exit 1; \
 	else echo "make race: SKIPPED, the race detector needs a C compiler" >&2; fi
 
@@ -44,6 +52,9 @@ bench: build ## measure this machine; writes bench/results/
 
 crash: build ## kill -9 a node 200 times under load and verify that nothing was lost or doubled
 	TALLYHOOK_CRASH_KILLS=200 go test -count=1 -timeout 60m -run TestKill9 -v ./bench/crash
+
+faults: ## every fault run at full size: servers away for minutes, killed, cut, frozen; about two hours
+	FAULTS_FULL=1 go test -count=1 -timeout 6h -v ./bench/faults
 
 demo: build ## play realistic traffic into a node on a temporary folder
 	./bin/tallyhook demo

@@ -104,6 +104,7 @@ type Row struct {
 	ReportedCallID        *string `json:"reported_call_id"`
 	ReportedNetworkCallID *string `json:"network_call_id"`
 	ReportedStatus        *string `json:"reported_status"`
+	ReportedCurrency      *string `json:"reported_currency"` // of the payout; Currency is that of the value, if there is one
 	TransactionID         *string `json:"transaction_id"`
 	ReportedStart         *string `json:"started_at"`
 

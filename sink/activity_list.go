@@ -209,6 +209,7 @@ func scanRow(scan func(...any) error, r *Row) (report []byte, err error) {
 		CallID        *string `json:"call_id"`
 		NetworkCallID *string `json:"network_call_id"`
 		Status        *string `json:"status"`
+		Currency      *string `json:"currency"`
 		TransactionID *string `json:"transaction_id"`
 		StartedAt     *string `json:"started_at"`
 	}
@@ -216,6 +217,7 @@ func scanRow(scan func(...any) error, r *Row) (report []byte, err error) {
 		return nil, fmt.Errorf("report of event %s: %w", id, err)
 	}
 	r.ReportedRefID, r.ReportedCallID, r.ReportedNetworkCallID = said.RefID, said.CallID, said.NetworkCallID
+	r.ReportedCurrency = said.Currency
 	r.ReportedStatus, r.TransactionID, r.ReportedStart = said.Status, said.TransactionID, said.StartedAt
 	return report, nil
 }

@@ -47,6 +47,7 @@ type Config struct {
 	Identities  int           // put into its store beforehand, default 500,000
 	ServerConns int           // of its loads, default 1,024
 	StepFor     string        // go test's -benchtime, default 200ms
+	FindFor     string        // the same for look-ups in the index, default 2s
 	LedgerPosts int           // events of each ledger beside a bare one, default 100,000
 	InsertTurns int           // blocks sent to ClickHouse by us and by the bare driver, default 20
 	Big         bool          // the environment says BENCH_BIG=1: the steps take longer
@@ -67,6 +68,7 @@ func (c *Config) defaults() {
 	set(&c.Calls, 200_000)
 	set(&c.Identities, 500_000)
 	set(&c.ServerConns, 1024)
+	set(&c.FindFor, "2s")
 	set(&c.LedgerPosts, 100_000)
 	set(&c.InsertTurns, 20)
 	set(&c.StepFor, "200ms")

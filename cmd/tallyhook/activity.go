@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -15,7 +13,6 @@ import (
 	"github.com/nyaruka/phonenumbers"
 
 	"github.com/tallyhook/tallyhook/console"
-	"github.com/tallyhook/tallyhook/event"
 )
 
 type activityCmd struct {
@@ -61,7 +58,7 @@ func (v activityCmd) Run(a *app) error {
 		if v.Follow {
 			return a.follow(c, query, v.listing)
 		}
-		printed, err := a.listRows(c, activityPath, query, v.listing, a.activityTable(c))
+		printed, err := a.listRows(c, activityPath, query, v.listing, a.activityTable())
 		if err != nil || printed > 0 {
 			return err
 		}
@@ -75,27 +72,12 @@ func (v activityCmd) Run(a *app) error {
 
 // activityTable names the payout's currency where it is not that of the row:
 // beside a call's value stands the call's currency, whatever was reported.
-func (a *app) activityTable(c *client) *table {
+func (a *app) activityTable() *table {
 	t := newTable(a.out, activityColumns)
 	t.amend = func(rows []map[string]any) error {
-		doubtful := map[string]map[string]any{} // by change number; what is booked has the call's currency
 		for _, row := range rows {
-			if row["payout"] != nil && row["value"] != nil && row["change_seq"] != nil && row["status"] != event.Booked.String() {
-				doubtful[text(row["change_seq"])] = row
-			}
-		}
-		if len(doubtful) == 0 {
-			return nil
-		}
-		changes := slices.Sorted(maps.Keys(doubtful))
-		statement := "SELECT CAST(change_seq AS TEXT), report ->> 'currency' FROM verdict WHERE change_seq IN (" + strings.Join(changes, ",") + ")"
-		var reported struct{ Rows [][]string }
-		if err := c.send(a.ctx, http.MethodPost, queryPath, map[string]any{"sql": statement, "limit": len(changes)}, &reported); err != nil {
-			return err
-		}
-		for _, r := range reported.Rows {
-			if row := doubtful[r[0]]; row != nil && r[1] != "" && r[1] != row["currency"] {
-				row["payout"] = text(row["payout"]) + " " + r[1]
+			if c := text(row["reported_currency"]); row["payout"] != nil && c != "" && c != row["currency"] {
+				row["payout"] = text(row["payout"]) + " " + c
 			}
 		}
 		return nil
@@ -135,7 +117,7 @@ func (a *app) follow(c *client, query url.Values, l listing) error {
 	if l.After != "" || l.All {
 		return usagef("--follow goes on from the newest event: leave out --after and --all")
 	}
-	f := &follower{app: a, client: c, query: query, table: a.activityTable(c), json: l.JSON}
+	f := &follower{app: a, client: c, query: query, table: a.activityTable(), json: l.JSON}
 	err := f.begin(min(l.Limit, followFirst))
 	for err == nil {
 		select {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/tallyhook/tallyhook/console"
 	"github.com/tallyhook/tallyhook/sink"
+	"github.com/tallyhook/tallyhook/sink/clickhouse"
 	"github.com/tallyhook/tallyhook/store"
 )
 
@@ -159,11 +160,20 @@ func (a *app) connectStore(tried string) (_ *client, err error) {
 	if err := objects.Check(a.ctx); err != nil {
 		return nil, err
 	}
-	con, err := console.New(console.Config{
+	cfg := console.Config{
 		Objects: objects, Activity: &sink.Activity{DB: db.Read}, Books: &sink.Books{DB: db.Read}, VerifyDB: db.Read,
 		PostbackBase: a.opt.postbackBase(), Version: version,
 		Log: slog.New(slog.NewTextHandler(a.errOut, &slog.HandlerOptions{Level: slog.LevelError})),
-	})
+	}
+	if a.opt.Activity != "" {
+		analysts, err := clickhouse.Open(a.opt.Activity)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		closers = append(closers, analysts.Close)
+		cfg.Query = analysts.Query
+	}
+	con, err := console.New(cfg)
 	if err != nil {
 		return nil, err
 	}

@@ -88,15 +88,25 @@ func (n *node) forget(ctx context.Context) error {
 			})
 		}
 		if n.cfg.VerdictsKeep > 0 {
-			through := int64(math.MaxInt64)
-			if n.shipper != nil {
-				through = n.shipper.Status().Through
-			}
-			n.forgetSome(ctx, "verdicts", func() (int, error) {
-				return sink.Prune(ctx, n.db.Write, time.Now().Add(-n.cfg.VerdictsKeep).UnixMicro(), through, forgetRowsMax)
-			})
+			n.forgetSome(ctx, "verdicts", func() (int, error) { return n.prune(ctx) })
 		}
 	}
+}
+
+// prune lets verdicts go whose time is over, but for those that some node has
+// yet to ship.
+func (n *node) prune(ctx context.Context) (int, error) {
+	from, held, err := clickhouse.KeepFrom(ctx, n.db.Read, time.Now())
+	if err != nil {
+		return 0, err
+	}
+	through := int64(math.MaxInt64)
+	if held {
+		through = from - 1
+	} else if n.shipper != nil {
+		return 0, nil // nothing was shipped yet
+	}
+	return sink.Prune(ctx, n.db.Write, time.Now().Add(-n.cfg.VerdictsKeep).UnixMicro(), through, forgetRowsMax)
 }
 
 // forgetSome lets go until there is nothing more to let go of.

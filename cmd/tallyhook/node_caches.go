@@ -18,6 +18,7 @@ const (
 	feedTimeMax     = 30 * time.Second       // of closing one gap
 	rebuildPauseMax = time.Minute
 	indexAskMax     = 200 * time.Millisecond // for a status
+	dedupeHintMax   = time.Hour              // how long Redis remembers who told something: most retries come within; later ones only cost a look-up
 )
 
 // caches are what may forget: the index of recent calls with the dedupe hints,
@@ -61,7 +62,7 @@ func (n *node) openCaches(context.Context) error {
 	limiter := ingest.NewRedisLimiter(ingest.RedisLimiterConfig{Client: client, Prefix: prefix, Memory: limits})
 	n.onClose(limiter.Close)
 	n.caches = caches{redis: index, limiter: limiter, shared: limiter,
-		matcher: &match.Matcher{Index: index, Dedupe: match.NewRedisDeduper(match.RedisDeduperConfig{Client: client, Prefix: prefix})}}
+		matcher: &match.Matcher{Index: index, Dedupe: match.NewRedisDeduper(match.RedisDeduperConfig{Client: client, Prefix: prefix, Window: dedupeHintMax})}}
 	return nil
 }
 

@@ -10,12 +10,15 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/tallyhook/tallyhook/bench/services"
 )
 
 // TestMain lets the test binary be the real program: stories run "tallyhook"
@@ -34,9 +37,32 @@ func TestMain(m *testing.M) {
 //	calls BODY                   POST /v1/calls with that key
 //	times N COMMAND…             runs send N times and prints how often each status came
 //	remember NAME REGEXP         sets NAME to the first group in the last output
-func TestStories(t *testing.T) {
-	testscript.Run(t, testscript.Params{Dir: "testdata/story", RequireExplicitExec: true,
+func TestStories(t *testing.T) { playStories(t, nil) }
+
+// TestStoriesOnServers plays the same stories, unchanged, on a Postgres, a
+// Redis and a ClickHouse, which only the environment names.
+func TestStoriesOnServers(t *testing.T) {
+	index, activity := services.Redis(t).URL, services.ClickHouse(t)
+	playStories(t, func(t testing.TB, set func(name, value string)) {
+		set("TALLYHOOK_STORE", services.Postgres(t))
+		set("TALLYHOOK_INDEX", index)
+		set("TALLYHOOK_ACTIVITY", activity)
+	})
+}
+
+func playStories(t *testing.T, backends func(t testing.TB, set func(name, value string))) {
+	files, err := filepath.Glob("testdata/story/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if backends != nil { // what is said of the embedded store's own file
+		files = slices.DeleteFunc(files, func(f string) bool { return strings.HasPrefix(filepath.Base(f), "embedded_") })
+	}
+	testscript.Run(t, testscript.Params{Files: files, RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {
+			if backends != nil {
+				backends(e.T().(testing.TB), e.Setenv)
+			}
 			e.Values[runningKey{}] = new(running)
 			e.Setenv("DATA", filepath.Join(e.WorkDir, "data"))
 			e.Setenv("NOW", time.Now().UTC().Format(time.RFC3339))
@@ -65,6 +91,12 @@ func startNode(ts *testscript.TestScript, neg bool, args []string) {
 	cmd := exec.Command(self, append([]string{"serve", "--data", ts.Getenv("DATA"), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0",
 		"--addresses-file", file}, args...)...)
 	cmd.Dir = ts.Getenv("WORK")
+	cmd.Env = os.Environ()
+	for _, name := range []string{"TALLYHOOK_STORE", "TALLYHOOK_INDEX", "TALLYHOOK_ACTIVITY"} {
+		if v := ts.Getenv(name); v != "" {
+			cmd.Env = append(cmd.Env, name+"="+v)
+		}
+	}
 	log, err := os.Create(filepath.Join(ts.Getenv("WORK"), "node.log"))
 	ts.Check(err)
 	cmd.Stdout, cmd.Stderr = log, log

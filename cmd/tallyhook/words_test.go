@@ -12,13 +12,9 @@ import (
 // in another one says so, and only to people.
 func TestActivityNamesAPayoutsOwnCurrency(t *testing.T) {
 	addr := fakeNode(t, func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == queryPath {
-			fmt.Fprint(w, `{"columns":["a","b"],"rows":[["11","EUR"],["12","USD"],["13",null]]}`)
-			return
-		}
-		fmt.Fprint(w, `{"rows":[{"event":"1-1","status":"stale","payout":"50.00","value":"7.00","currency":"USD","change_seq":11},
-			{"event":"1-2","status":"duplicate","payout":"60.00","value":"7.00","currency":"USD","change_seq":12},
-			{"event":"1-3","status":"duplicate","payout":"70.00","value":"7.00","currency":"USD","change_seq":13}],"next":""}`)
+		fmt.Fprint(w, `{"rows":[{"event":"1-1","status":"stale","payout":"50.00","value":"7.00","currency":"USD","reported_currency":"EUR"},
+			{"event":"1-2","status":"duplicate","payout":"60.00","value":"7.00","currency":"USD","reported_currency":"USD"},
+			{"event":"1-3","status":"duplicate","payout":"70.00","value":"7.00","currency":"USD","reported_currency":null}],"next":""}`)
 	})
 	dir := folderWithKey(t)
 	o := tallyhook(t, "activity", "--data", dir, "--admin", addr).ends(0).says("50.00 EUR", "60.00", "70.00")
