@@ -94,7 +94,7 @@ type RedisIndex struct {
 	client  redis.UniversalClient
 	cluster bool
 	prefix  string
-	state   string // key
+	state   string       // key
 	pepper  cipher.Block // nil: names as they are
 	keep    time.Duration
 	now     func() time.Time
