@@ -8,8 +8,10 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tallyhook/tallyhook/sink"
+	"github.com/tallyhook/tallyhook/sink/clickhouse"
 	"github.com/tallyhook/tallyhook/store"
 )
 
@@ -140,10 +142,40 @@ func (a *app) verifyStore(url string) (*sink.Findings, error) {
 	defer db.Close()
 	bar := a.newProgress("ledger verify", "rows")
 	defer bar.end()
-	return sink.Verify(a.ctx, db.Read, func(step string, done, total int64) {
+	found, err := sink.Verify(a.ctx, db.Read, func(step string, done, total int64) {
 		bar.describe("ledger verify " + step)
 		bar.set(done, total)
 	})
+	if err != nil || a.opt.Activity == "" {
+		return found, err
+	}
+	bar.describe("ledger verify I10")
+	return found, a.compareActivity(found, db)
+}
+
+// compareActivity adds the check that the activity store counts what the
+// verdict log does. What is not shipped yet counts on neither side.
+func (a *app) compareActivity(found *sink.Findings, db *store.DB) error {
+	server, err := clickhouse.Open(a.opt.Activity)
+	if err != nil {
+		return usageError{err}
+	}
+	defer server.Close()
+	var first, last int64
+	if err := db.Read.QueryRowContext(a.ctx, `SELECT coalesce(min(received_at), 0), coalesce(max(received_at), 0) FROM verdict`).Scan(&first, &last); err != nil {
+		return fmt.Errorf("read the verdict log: %w", err)
+	}
+	c, err := clickhouse.Compare(a.ctx, db.Read, server, time.UnixMicro(first), time.UnixMicro(last).Add(time.Hour))
+	if err != nil {
+		return fmt.Errorf("compare with the activity store: %w", err)
+	}
+	check := sink.Check{ID: "I10", Title: "the activity store counts every hour as the verdict log does", OK: len(c.Differences) == 0, Checked: int64(c.Hours)}
+	if !check.OK {
+		check.Fault = fmt.Sprintf("%d hours differ; in that of %s the log has %d events and the activity store %d", len(c.Differences),
+			c.Differences[0].Hour.Format(time.RFC3339), c.Differences[0].Ledger.Events, c.Differences[0].ClickHouse.Events)
+	}
+	found.Checks = append(found.Checks, check)
+	return nil
 }
 
 func (a *app) printFindings(f *sink.Findings) error {

@@ -24,7 +24,7 @@ func (n *node) openActivity(context.Context) (err error) {
 	}
 	n.onClose(n.analysts.Close)
 	cfg := clickhouse.Config{Read: n.db.Read, Write: n.db.Write, Pool: n.db.Pool, StoreID: n.db.ID, Node: n.name(),
-		KeepDays: n.cfg.ActivityKeepDays, Now: time.Now, Log: n.log}
+		KeepDays: n.cfg.ActivityKeepDays, Explain: n.db.Explain, Now: time.Now, Log: n.log}
 	if n.cfg.HashCallers {
 		cfg.Callers = hidden(n.objects.Seal)
 	}

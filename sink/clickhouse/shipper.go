@@ -39,6 +39,10 @@ type Config struct {
 	// hold of it. It has to give the same for the same number on every node.
 	Callers func(e164 string) string
 
+	// Explain, when not nil, says of an error of Pool what it means, in words
+	// that name neither user nor database.
+	Explain func(error) error
+
 	Now func() time.Time
 	Log *slog.Logger
 }
@@ -90,6 +94,9 @@ func (s *Shipper) Ship(ctx context.Context) {
 // nil at once when another process has the lock.
 func (s *Shipper) serve(ctx context.Context) (progress bool, err error) {
 	l, ok, err := tryLock(ctx, s.cfg.Pool)
+	if err != nil && s.cfg.Explain != nil {
+		err = s.cfg.Explain(err)
+	}
 	if err != nil {
 		return false, err
 	}
