@@ -21,15 +21,32 @@ func SharedLimit(t testing.TB, bin string, size Size) {
 	const perMin = 120
 	w := newWorld(t, bin, size)
 	w.startNodes(2)
+	w.says("limits", false, recoverMax)
+	// A node that does not hear from Redis in time decides alone, and counts that:
+	// on a machine that is too busy for it there is nothing to be seen, and
+	// another source starts anew.
+	for try := 1; ; try++ {
+		path := w.limitedSource(perMin)
+		if err := verifier.Known(t.Context(), seen(w.nodes), knownMax); err != nil {
+			t.Fatal(err)
+		}
+		alone := w.sum(decidedAlone)
+		a, b, took := w.flood(path, max(size.Calm, 5*time.Second))
+		alone = w.sum(decidedAlone) - alone
+		most := perMin + int64(took.Seconds()*perMin/60) + 2
+		w.say("%d and %d requests passed in %s; nodes decided %g times alone", a, b, took.Round(time.Millisecond), alone)
+		if alone > 0 && try < limitTries {
+			w.says("limits", false, recoverMax)
+			continue
+		}
+		if a == 0 || b == 0 || a+b > most || a+b < perMin {
+			t.Errorf("%d and %d requests passed in %s: want both nodes to let some through, and %d to %d together", a, b, took, perMin, most)
+		}
+		break
+	}
 	path := w.limitedSource(perMin)
 	if err := verifier.Known(t.Context(), seen(w.nodes), knownMax); err != nil {
 		t.Fatal(err)
-	}
-	a, b, took := w.flood(path, max(size.Calm, 5*time.Second))
-	most := perMin + int64(took.Seconds()*perMin/60) + 2
-	w.say("%d and %d requests passed in %s", a, b, took.Round(time.Millisecond))
-	if a == 0 || b == 0 || a+b > most || a+b < perMin {
-		t.Errorf("%d and %d requests passed in %s: want both nodes to let some through, and %d to %d together", a, b, took, perMin, most)
 	}
 	local := w.sum(decidedAlone)
 	w.index.link.Down()
@@ -42,6 +59,10 @@ func SharedLimit(t testing.TB, bin string, size Size) {
 	w.index.link.Up()
 	w.says("limits", false, recoverMax)
 }
+
+// limitTries is how often a limit is looked at before the run says that it does
+// not hold.
+const limitTries = 5
 
 const decidedAlone = "tallyhook_limits_local_total"
 
@@ -77,7 +98,7 @@ func (w *world) flood(path string, period time.Duration) (first, second int64, t
 func (w *world) limitedSource(perMin int) string {
 	w.Helper()
 	var made struct{ URL string }
-	err := w.nodes[0].api.Do(w.Context(), "POST", "/api/v1/sources", map[string]any{"id": "limited", "name": "Limited", "reply": "accepted",
+	err := w.nodes[0].api.Do(w.Context(), "POST", "/api/v1/sources", map[string]any{"id": fmt.Sprintf("limited-%d", time.Now().UnixNano()), "name": "Limited", "reply": "accepted",
 		"limits": map[string]int{"per_token_per_min": perMin, "per_ip_per_min": -1}}, &made)
 	if err != nil {
 		w.Fatal(err)

@@ -86,8 +86,8 @@ func TestModelTakesOldEventsLate(t *testing.T) {
 	f(m.hear(waiting), "", 0)
 	f(m.apply(at(5, 5, "50", 50)), "booked", 50)
 	f(m.apply(at(4, 4, "40", 40)), "stale", 50)
-	f(m.apply(at(3, 3, "50", 50)), "duplicate", 50)
-	f(m.apply(at(3, 3, "10", 10)), "duplicate", 50) // of the one that waits
-	f(m.decide(waiting), "stale", 50)
+	f(m.apply(at(3, 3, "50", 50)), "booked", 40)    // in the place of its repeat: what came between counts
+	f(m.apply(at(3, 3, "10", 10)), "duplicate", 40) // of the one that waits
+	f(m.decide(waiting), "stale", 40)
 	f(m.apply(at(5, 6, "60", 60)), "booked", 60) // same time: the later record
 }
