@@ -37,6 +37,9 @@ type ledgerTx interface {
 	// between gives the event of the highest rank between two that set the value
 	// of a call, or would have but for the second; nil when there is none.
 	between(call int64, after, before event.Rank) (*standing, error)
+	// breathe says, in long work between two statements, that this process
+	// lives.
+	breathe() error
 	accountID(a account) (int64, error)
 	currentRule(a assignment) (int64, error)
 	rule(id int64, a *assignment) (text string, err error)

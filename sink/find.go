@@ -58,7 +58,9 @@ func (w *work) match(c *claim) (event.Decision, error) {
 	for _, k := range w.keys {
 		w.nums = append(w.nums, w.byKey[k]...)
 	}
-	if c.hinted && len(c.hints) < hintsMax {
+	// Without any hint the index may have nothing to say about that time, and
+	// what this batch tells of the caller is not all.
+	if c.hinted && len(c.hints) > 0 && len(c.hints) < hintsMax {
 		w.nums = append(w.nums, c.hints...)
 		d, err := w.decide(c)
 		if err != nil || (d.Pick >= 0 && d.Strategy == firstStrategy(c.r)) {

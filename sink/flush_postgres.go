@@ -48,7 +48,7 @@ SELECT account, sum(d)::bigint, sum(c)::bigint, max(posting) FROM (
 GROUP BY account ORDER BY account
 ON CONFLICT (account) DO UPDATE SET debits = balance.debits + excluded.debits, credits = balance.credits + excluded.credits, last_posting = excluded.last_posting`
 	pgAdvance = `UPDATE stream SET next_seq = $1, received_at = $2, writer = $3, seen_at = $4, watermark = greatest(watermark, $5) WHERE stream = $6 AND next_seq = $7 AND ($8 OR writer = $3)`
-	pgAlive   = `UPDATE stream SET seen_at = $1, watermark = greatest(watermark, $2) WHERE stream = $3 AND writer = $4`
+	pgAlive   = `UPDATE stream SET seen_at = $1, watermark = greatest(watermark, $2), writer = $4 WHERE stream = $3 AND ($5 OR writer = $4)`
 
 	intoPosting  = `posting (no, stream, seq, n, call, cause, source, received_at, currency, value, share, delta, share_delta, rule)`
 	intoTransfer = `transfer (posting, line, debit_account, credit_account, amount, currency)`
@@ -240,10 +240,17 @@ func (t *postgresTx) queueCheckpoint(q *pgx.Batch, w *work) {
 	b := w.b
 	if !w.advances() {
 		if b.Stream != 0 {
-			q.Queue(pgAlive, w.now, b.Watermark, int64(b.Stream), w.l.writer)
+			w.claims = true
+			q.Queue(pgAlive, w.now, b.Watermark, int64(b.Stream), w.l.writer, !w.l.mine[b.Stream]).Exec(func(tag pgconn.CommandTag) error {
+				if tag.RowsAffected() != 1 {
+					return fmt.Errorf("%w (stream %d: another process has taken it over)", ErrFenced, b.Stream)
+				}
+				return nil
+			})
 		}
 		return
 	}
+	w.claims = true
 	last := b.Records[len(b.Records)-1].ReceivedAt
 	q.Queue(pgAdvance, int64(b.Next), last, w.l.writer, w.now, b.Watermark, int64(b.Stream), int64(w.next), !w.l.mine[b.Stream]).Exec(func(tag pgconn.CommandTag) error {
 		if tag.RowsAffected() != 1 {

@@ -217,6 +217,7 @@ func (t *sqliteTx) flushCheckpoint(w *work) error {
 	if n, err := res.RowsAffected(); err != nil || n != 1 {
 		return fmt.Errorf("%w (stream %d, from %d to %d)", ErrFenced, b.Stream, w.next, b.Next)
 	}
+	w.claims = true
 	return nil
 }
 

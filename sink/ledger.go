@@ -128,7 +128,7 @@ func (l *Ledger) Post(ctx context.Context, b *event.Batch) (Result, error) {
 		return Result{}, err
 	}
 	l.calls = w.callChange
-	if w.advances() {
+	if w.claims {
 		l.mine[b.Stream] = true
 	}
 	for _, t := range w.told {
@@ -184,11 +184,11 @@ func (w *work) begin() error {
 	}
 	l, b := w.l, w.b
 	w.postingWas, w.callChangeWas = w.posting, w.callChange
-	if len(b.Records) > 0 {
+	if b.Stream != 0 {
 		switch {
-		case l.mine[b.Stream] && w.writer != l.writer:
+		case l.mine[b.Stream] && w.writer != l.writer: // also without records: what waits is not its own to end
 			return fmt.Errorf("%w (stream %d: another process has taken it over)", ErrFenced, b.Stream)
-		case b.First > w.next:
+		case len(b.Records) > 0 && b.First > w.next:
 			return fmt.Errorf("%w: stream %d, checkpoint %d, batch from %d", ErrGap, b.Stream, w.next, b.First)
 		}
 	}
@@ -208,11 +208,12 @@ func (w *work) hear() error {
 		return nil
 	}
 	heard := false
-	if l.calls != unknownCalls {
-		var err error
-		if l.recent, heard, err = w.tx.changedCalls(l.calls, w.callChange, l.recent); err != nil {
+	if l.calls != unknownCalls && l.calls < w.callChange { // a store that went back has told nothing
+		recent, all, err := w.tx.changedCalls(l.calls, w.callChange, l.recent[:len(l.recent):len(l.recent)])
+		if err != nil {
 			return err
 		}
+		l.recent, heard = recent, all
 	}
 	if !heard {
 		l.recent, l.floor = nil, w.callChange

@@ -29,6 +29,8 @@ func TestLedger(t *testing.T) {
 		"a caller with more calls than the index gives":            manyCalls,
 		"a ref_id beats the reported start":                        refBeatsStart,
 		"a ref_id older than the index":                            oldRef,
+		"a start older than the index":                             olderThanTheIndex,
+		"a failed event gives its identity back":                   failedGivesBack,
 		"an upsert tried again claims what it told":                retriedUpsert,
 		"what waits of one source keeps no other from its call":    crowdedCaller,
 		"a source that is gone prices nothing":                     sourceGone,

@@ -229,3 +229,29 @@ func foreignWriter(t *testing.T, h *harness) {
 		t.Errorf("booked on %q, %v", mine.Events[0].Verdict.CallID, err)
 	}
 }
+
+// An index that says nothing of a time so long ago is not taken to say that
+// this batch's call of the same caller is the only one.
+func olderThanTheIndex(t *testing.T, h *harness) {
+	h.policy["s"].Window = 200 * time.Hour
+	h.post(ended("exact", h.now-80*hour, 90))
+	x := withIndex(h)
+	r := byCaller(90)
+	r.StartedAt = h.now - 80*hour
+	if v := x.commit(x.find(h.batch(ended("other", h.now-60*hour, 90), pays("50", r)))); v.CallID != "exact" {
+		t.Errorf("booked on %q", v.CallID)
+	}
+}
+
+// What failed gives its identity back: the same report books when it is sent
+// again to a source that is there again.
+func failedGivesBack(t *testing.T, h *harness) {
+	status(t, h.post(pays("50", byCaller(90))), "parked")
+	gone := h.policy["s"]
+	delete(h.policy, "s")
+	h.now += 11 * minute
+	h.tick()
+	h.policy["s"] = gone
+	h.post(ended("c", h.now-minute, 90))
+	status(t, h.post(pays("50", byCaller(90))), "booked")
+}

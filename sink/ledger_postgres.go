@@ -55,6 +55,7 @@ type postgresTx struct {
 	end   context.CancelFunc
 	books *postgresBooks
 	conn  *pgx.Conn
+	spoke time.Time // when breathe said something last
 }
 
 func (p *postgresBooks) begin(ctx context.Context) (ledgerTx, error) {
@@ -125,7 +126,7 @@ const (
   coalesce((SELECT max(change_seq) FROM verdict), 0), coalesce((SELECT max(no) FROM posting), 0),
   coalesce((SELECT max(no) FROM call), 0), coalesce((SELECT value::bigint FROM meta WHERE key = 'call_change'), 0),
   coalesce((SELECT max(id) FROM rule), 0), EXISTS (SELECT 1 FROM parked),
-  coalesce((SELECT min(watermark) FROM stream WHERE stream <> $1 AND seen_at > $2), 0)`
+  coalesce((SELECT min(watermark) FROM stream WHERE stream <> $1 AND seen_at > $2), -1)`
 	pgCheckpoint = `SELECT next_seq, writer FROM stream WHERE stream = $1`
 	pgCalls      = `SELECT ` + callColumns + `WHERE c.no = ANY($1::bigint[])`
 	pgCallsByID  = `SELECT ` + callColumns + `WHERE c.call_id = ANY($1::text[])`
@@ -155,7 +156,7 @@ func (t *postgresTx) start(w *work) error {
 	q.Queue(pgCounters, int64(w.b.Stream), w.now-streamAliveMax.Microseconds()).QueryRow(func(r pgx.Row) error {
 		return r.Scan(&w.change, &w.posting, &w.callNo, &w.callChange, &w.ruleTop, &w.parked, &w.others)
 	})
-	if len(w.b.Records) > 0 {
+	if w.b.Stream != 0 {
 		q.Queue(pgCheckpoint, int64(w.b.Stream)).QueryRow(func(r pgx.Row) error { return r.Scan(&w.next, &w.writer) })
 	}
 	err := t.conn.SendBatch(t.ctx, &q).Close()
@@ -269,8 +270,8 @@ func (t *postgresTx) loadIdentities(want []wantedIdentity, w *work) error {
 const hourMicros = int64(time.Hour / time.Microsecond)
 
 // scanWeak follows a weak identity through the verdicts that name it, oldest
-// first: each event that tells it takes it over, one that ends unmatched gives
-// back what it holds.
+// first: each event that tells it takes it over, one that ends unmatched or
+// failed gives back what it holds.
 func scanWeak(r scanner, found map[idKey]*identity) error {
 	var key []byte
 	var status string
@@ -283,7 +284,7 @@ func scanWeak(r scanner, found map[idKey]*identity) error {
 	}
 	k := keyOf(classWeak, event.Digest(key))
 	switch held := found[k]; {
-	case status != "unmatched":
+	case status != "unmatched" && status != "failed":
 		found[k] = i
 	case held != nil && held.id == i.id:
 		delete(found, k)
@@ -361,10 +362,23 @@ func (t *postgresTx) between(call int64, after, before event.Rank) (s *standing,
 	return s, err
 }
 
+// breathe keeps the server from taking a holder of the lock that decides much
+// at once for one that has frozen.
+func (t *postgresTx) breathe() error {
+	if now := time.Now(); now.Sub(t.spoke) < holderIdleMax/8 {
+		return nil
+	}
+	t.spoke = time.Now()
+	if _, err := t.conn.Exec(t.ctx, "SELECT 1", pgx.QueryExecModeExec); err != nil {
+		return fmt.Errorf("ledger transaction: %w", err)
+	}
+	return nil
+}
+
 func (t *postgresTx) accountID(a account) (id int64, err error) {
-	err = t.conn.QueryRow(t.ctx, pgAccountID, a.kind, a.owner, a.currency).Scan(&id)
+	err = t.conn.QueryRow(t.ctx, pgAccountID, a.kind, storable(a.owner), storable(a.currency)).Scan(&id)
 	if errors.Is(err, pgx.ErrNoRows) {
-		err = t.conn.QueryRow(t.ctx, pgAccount, a.kind, a.owner, a.currency).Scan(&id)
+		err = t.conn.QueryRow(t.ctx, pgAccount, a.kind, storable(a.owner), storable(a.currency)).Scan(&id)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("account %s %q %s: %w", a.kind, a.owner, a.currency, err)
@@ -373,7 +387,7 @@ func (t *postgresTx) accountID(a account) (id int64, err error) {
 }
 
 func (t *postgresTx) currentRule(a assignment) (id int64, err error) {
-	if err = t.conn.QueryRow(t.ctx, pgAssigned, a.campaign, a.publisher).Scan(&id); err != nil {
+	if err = t.conn.QueryRow(t.ctx, pgAssigned, storable(a.campaign), storable(a.publisher)).Scan(&id); err != nil {
 		return 0, fmt.Errorf("payout rule of %q in %q: %w", a.publisher, a.campaign, err)
 	}
 	return id, nil

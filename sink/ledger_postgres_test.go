@@ -27,6 +27,8 @@ func TestLedgerShared(t *testing.T) {
 		"a parked event waits for what another node's journal has":  waitsForOthers,
 		"a posting that is there already fails loudly":              doublePosting,
 		"what is booked cannot be changed, by whoever is connected": historyStays,
+		"long work is not taken for a frozen holder":                longWork,
+		"a node that was replaced ends nothing that waits":          replacedEndsNothing,
 		"bytes that are no text":                                    noText,
 		"a late retry through another node undoes no price":         lateRetryElsewhere,
 		"what was told between a postback and its repeat counts":    betweenLate,
@@ -314,4 +316,34 @@ func betweenLate(t *testing.T, h *harness) {
 		booked(t, h, call, "60.00", "0.00")
 		h.now += 3 * minute
 	}
+}
+
+// A call that decides very many parked events at once takes longer than a
+// frozen holder is given; it is none.
+func longWork(t *testing.T, h *harness) {
+	var list []told
+	for i := range 900 {
+		list = append(list, pays(event.Amount(i+1).String(), byCaller(90)))
+	}
+	h.post(list...)
+	slow := h.openWith(func(r *event.Report, p *event.Policy, at int64, c []event.Candidate) event.Decision {
+		time.Sleep(1500 * time.Microsecond)
+		return match.Decide(r, p, at, c)
+	})
+	if _, err := slow.Post(t.Context(), h.batch(ended("c", h.now-minute, 90))); err != nil {
+		t.Fatal(err)
+	}
+	booked(t, h, "c", event.Amount(900).String(), "0.00")
+}
+
+func replacedEndsNothing(t *testing.T, h *harness) {
+	vs := h.post(pays("50", byCaller(90)))
+	zombie := h.ledger
+	h.ledger = h.another()
+	h.post(ended("elsewhere", h.now, 10))
+	h.now += hour
+	if _, err := zombie.Post(t.Context(), &event.Batch{Stream: h.stream, Watermark: h.now}); !errors.Is(err, sink.ErrFenced) {
+		t.Errorf("the node that was replaced: %v", err)
+	}
+	h.revisions(vs[0].Event, "parked")
 }

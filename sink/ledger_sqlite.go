@@ -133,7 +133,7 @@ func (t *sqliteTx) start(w *work) error {
 	if err := t.syncWeak(w); err != nil {
 		return err
 	}
-	if len(w.b.Records) == 0 {
+	if w.b.Stream == 0 {
 		return nil
 	}
 	if err := t.stmt(qCheckpoint).QueryRowContext(t.ctx, int64(w.b.Stream)).Scan(&w.next, &w.writer); err != nil {
@@ -251,6 +251,8 @@ func (t *sqliteTx) between(call int64, after, before event.Rank) (s *standing, e
 	}, betweenArgs(call, after, before)...)
 	return s, err
 }
+
+func (t *sqliteTx) breathe() error { return nil }
 
 func (t *sqliteTx) accountID(a account) (id int64, err error) {
 	err = t.stmt(qAccount).QueryRowContext(t.ctx, a.kind, a.owner, a.currency).Scan(&id)

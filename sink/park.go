@@ -36,6 +36,7 @@ func (w *work) settleWaiting(row *callRow) error {
 		return nil
 	}
 	var list []*waiting
+	seen := map[event.ID]bool{}
 	for _, k := range row.AppendKeys(nil) {
 		here := w.parkedNow[k]
 		if w.parked {
@@ -46,9 +47,13 @@ func (w *work) settleWaiting(row *callRow) error {
 			here = slices.Concat(here, stored)
 		}
 		for _, p := range here {
-			if w.fits(p, row) && !slices.ContainsFunc(list, func(q *waiting) bool { return q.id == p.id }) {
+			if err := w.tx.breathe(); err != nil {
+				return err
+			}
+			if !seen[p.id] && w.fits(p, row) {
 				list = append(list, p)
 			}
+			seen[p.id] = true
 		}
 	}
 	slices.SortFunc(list, func(a, b *waiting) int {
@@ -77,6 +82,9 @@ func (w *work) fits(p *waiting, row *callRow) bool {
 // settleAgain decides a parked event once more. last says that its window has
 // closed: then it ends, matched or not.
 func (w *work) settleAgain(p *waiting, last bool) error {
+	if err := w.tx.breathe(); err != nil {
+		return err
+	}
 	p.hinted, p.hints = false, nil
 	if held := w.ids[p.key]; held != nil {
 		p.money = held.money
@@ -121,7 +129,7 @@ func (w *work) expire() error {
 		return nil
 	}
 	until := w.b.Watermark
-	if w.others != 0 {
+	if w.others != nobody {
 		until = min(until, w.others) // the call may stand in another node's journal
 	}
 	due, err := w.waitingUntil(until, expiredMax)

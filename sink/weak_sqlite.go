@@ -34,13 +34,13 @@ CREATE TEMP TABLE IF NOT EXISTS weak_through (change INTEGER NOT NULL);`
 	// less an hour for a clock that was put back.
 	qWeakFloor = `SELECT coalesce((SELECT nullif(received_at, 0) FROM stream WHERE stream = ?),
   (SELECT max(received_at) FROM stream) - 3600000000, 0)`
-	weakHeld    = `weak IS NOT NULL AND status <> 'unmatched'`
+	weakHeld    = `weak IS NOT NULL AND status NOT IN ('unmatched', 'failed')`
 	weakInto    = `INSERT INTO temp.weak (key, stream, seq, n, received_at, until, call) SELECT weak, stream, seq, n, received_at, weak_until, coalesce(call, 0) FROM verdict`
 	weakNewer   = ` ON CONFLICT (key) DO UPDATE SET stream = excluded.stream, seq = excluded.seq, n = excluded.n, received_at = excluded.received_at, until = excluded.until, call = excluded.call`
 	qWeakFill   = weakInto + ` INDEXED BY verdict_weak WHERE weak_until > ? AND ` + weakHeld + ` ORDER BY change_seq` + weakNewer
 	qWeakTake   = weakInto + ` WHERE change_seq > ? AND ` + weakHeld + ` ORDER BY change_seq` + weakNewer
-	qWeakGiven  = `DELETE FROM temp.weak WHERE (key, stream, seq, n) IN (SELECT weak, stream, seq, n FROM verdict WHERE change_seq > ? AND weak IS NOT NULL AND status = 'unmatched')`
-	qWeakPurge  = `DELETE FROM temp.weak WHERE (key, stream, seq, n) IN (SELECT weak, stream, seq, n FROM verdict WHERE weak IS NOT NULL AND weak_until > ? AND status = 'unmatched')`
+	qWeakGiven  = `DELETE FROM temp.weak WHERE (key, stream, seq, n) IN (SELECT weak, stream, seq, n FROM verdict WHERE change_seq > ? AND weak IS NOT NULL AND status IN ('unmatched', 'failed'))`
+	qWeakPurge  = `DELETE FROM temp.weak WHERE (key, stream, seq, n) IN (SELECT weak, stream, seq, n FROM verdict WHERE weak IS NOT NULL AND weak_until > ? AND status IN ('unmatched', 'failed'))`
 	qWeakForget = `DELETE FROM temp.weak WHERE key IN (SELECT key FROM temp.weak WHERE key >= ? AND key < ? AND until <= ?)`
 	qWeakClear  = `DELETE FROM temp.weak_through`
 	qWeakMark   = `INSERT INTO temp.weak_through (change) VALUES (?)`

@@ -22,7 +22,7 @@ type work struct {
 	parked        bool   // some events wait in the store
 	writer        string // of the stream, as the store has it
 	ruleTop       int64  // id of the newest payout rule
-	others        int64  // what the other living streams have taken in, as Batch.Watermark; 0 when there are none
+	others        int64  // what the other living streams have taken in, as Batch.Watermark; nobody when there are none
 
 	calls   map[int64]*callRow
 	byID    map[string]*callRow
@@ -41,6 +41,7 @@ type work struct {
 	text      []byte            // arena of reports, raws and details in verdicts
 	done      map[event.ID]bool // parked events decided by this batch
 	settled   int
+	claims    bool // flush makes this process the stream's writer
 	told      []toldCall
 	waits     map[event.CallKey][]*waiting // parked in the store, once asked for
 	named     map[callName][]int64         // calls of that name in the store, those nearest to its time, once asked for
@@ -51,8 +52,11 @@ type work struct {
 	keys  []event.CallKey
 }
 
+// nobody says that no other stream lives.
+const nobody = -1
+
 func newWork(l *Ledger, tx ledgerTx, b *event.Batch) *work {
-	return &work{l: l, tx: tx, b: b, now: l.Now().UnixMicro(),
+	return &work{l: l, tx: tx, b: b, now: l.Now().UnixMicro(), others: nobody,
 		calls: make(map[int64]*callRow, len(b.Events)), byID: map[string]*callRow{},
 		byKey: map[event.CallKey][]int64{}, ids: make(map[idKey]*identity, len(b.Events)),
 		newAccounts: map[account]int64{},

@@ -83,7 +83,7 @@ func root(err error) error {
 // resources, a lock that is held, a session that was ended for its silence, a
 // server that is being operated.
 func passes(code string) bool {
-	return code == "55P03" || code == "25P03" || strings.HasPrefix(code, "08") || strings.HasPrefix(code, "53") || strings.HasPrefix(code, "57P")
+	return code == "55P03" || code == "25006" || code == "57014" || code == "40001" || code == "40P01" || code == "25P03" || strings.HasPrefix(code, "08") || strings.HasPrefix(code, "53") || strings.HasPrefix(code, "57P")
 }
 
 // outage marks err as ErrUnavailable when the database was lost, refused to

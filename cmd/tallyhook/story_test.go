@@ -42,11 +42,11 @@ func TestStories(t *testing.T) { playStories(t, nil) }
 // TestStoriesOnServers plays the same stories, unchanged, on a Postgres, a
 // Redis and a ClickHouse, which only the environment names.
 func TestStoriesOnServers(t *testing.T) {
-	index, activity := services.Redis(t).URL, services.ClickHouse(t)
+	index := services.Redis(t).URL
 	playStories(t, func(t testing.TB, set func(name, value string)) {
 		set("TALLYHOOK_STORE", services.Postgres(t))
 		set("TALLYHOOK_INDEX", index)
-		set("TALLYHOOK_ACTIVITY", activity)
+		set("TALLYHOOK_ACTIVITY", services.ClickHouse(t))
 	})
 }
 
