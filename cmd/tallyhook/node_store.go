@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/tallyhook/tallyhook/event"
 	"github.com/tallyhook/tallyhook/journal"
 	"github.com/tallyhook/tallyhook/source"
 	"github.com/tallyhook/tallyhook/store"
@@ -176,6 +177,11 @@ func (n *node) attach(ctx context.Context) error {
 		return err
 	}
 	n.onClose(func() error { reader.Close(); return nil })
+	if n.db.Postgres() { // take the stream over, so that others know of this node, and connect before the first sender waits
+		if _, err := (explained{n.ledger, n.db}).Post(ctx, &event.Batch{Stream: n.journal.Stream()}); err != nil {
+			n.log.Warn("the ledger could not be reached at once; it is tried again", "error", err)
+		}
+	}
 	n.pipeline.Journal = stream{reader, n.journal}
 	n.pipeline.Start(n.journal.Stream(), info.NextSeq)
 	n.attached.Store(true)

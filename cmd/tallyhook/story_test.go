@@ -19,6 +19,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/tallyhook/tallyhook/bench/services"
+	"github.com/tallyhook/tallyhook/console"
 )
 
 // TestMain lets the test binary be the real program: stories run "tallyhook"
@@ -126,9 +127,26 @@ func startNode(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("TALLYHOOK_ADMIN", at.Admin)
 	ts.Setenv("TALLYHOOK_LISTEN", at.Listen)
 	ts.Setenv("TALLYHOOK_DATA", ts.Getenv("DATA"))
+	settle(ts, at)
 	var src struct{ URL string }
 	ts.Check(json.Unmarshal(bytes.TrimSpace(ask(ts, "GET", at.apiURL("/sources/default"), key(ts), "")), &src))
 	ts.Setenv("URL", src.URL)
+}
+
+// settle waits, on servers, until a new node has made its tables there and
+// holds what it needs: a story is about what comes after.
+func settle(ts *testscript.TestScript, at addresses) {
+	if ts.Getenv("TALLYHOOK_STORE") == "" {
+		return
+	}
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		var s console.NodeStatus
+		ts.Check(json.Unmarshal(bytes.TrimSpace(ask(ts, "GET", at.apiURL("/status"), key(ts), "")), &s))
+		if s.Index.Complete && s.Shipping.Holding {
+			return
+		}
+	}
+	ts.Fatalf("the node is not at work on its servers after 20 s")
 }
 
 func (a addresses) apiURL(path string) string { return "http://" + a.Admin + "/api/v1" + path }
