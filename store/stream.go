@@ -22,7 +22,7 @@ type NodeInfo struct {
 	Node       string    `json:"node"`
 	NextSeq    uint64    `json:"next_seq"`             // as in StreamInfo
 	ReceivedAt time.Time `json:"received_at,omitzero"` // as in StreamInfo; zero when there is none
-	SeenAt     time.Time `json:"seen_at,omitzero"`     // the last Beat; zero when there was none
+	SeenAt     time.Time `json:"seen_at,omitzero"`     // when its node said last that it lives; zero on SQLite, where there is one node
 	CreatedAt  time.Time `json:"created_at"`
 }
 
@@ -53,19 +53,6 @@ func (db *DB) Stream(ctx context.Context, n uint32) (StreamInfo, error) {
 		return s, fmt.Errorf("read stream %d: %w", n, outage(err))
 	}
 	return s, nil
-}
-
-// Beat notes that the node of stream n lives at now. ErrNotFound as Stream.
-func (db *DB) Beat(ctx context.Context, n uint32, now time.Time) error {
-	var seen int64
-	err := db.Write.QueryRowContext(ctx, `UPDATE stream SET seen_at = $1 WHERE stream = $2 RETURNING seen_at`, now.UnixMicro(), n).Scan(&seen)
-	if errors.Is(err, sql.ErrNoRows) {
-		return db.noStream(n)
-	}
-	if err != nil {
-		return fmt.Errorf("note that the node of stream %d lives: %w", n, outage(err))
-	}
-	return nil
 }
 
 func (db *DB) noStream(n uint32) error {

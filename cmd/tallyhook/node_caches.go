@@ -78,11 +78,7 @@ func (c *caches) index() console.BackendStatus {
 		return console.BackendStatus{Role: "index", Kind: "memory", Up: true}
 	}
 	s := c.matcher.Cache()
-	b := console.BackendStatus{Role: "index", Kind: "redis", Up: !s.Degraded, Since: s.Since}
-	if s.Degraded {
-		b.Fault = s.Err
-	}
-	return b
+	return inRedis("index", s.Degraded, s.Since, s.Err)
 }
 
 func (c *caches) limits() console.BackendStatus {
@@ -90,9 +86,14 @@ func (c *caches) limits() console.BackendStatus {
 		return console.BackendStatus{Role: "limits", Kind: "memory", Up: true}
 	}
 	s := c.shared.Status()
-	b := console.BackendStatus{Role: "limits", Kind: "redis", Up: !s.Degraded, Since: s.Since}
-	if s.Degraded {
-		b.Fault = s.Err
+	return inRedis("limits", s.Degraded, s.Since, s.Err)
+}
+
+// inRedis is the status of what lies in Redis; fault may be an old one.
+func inRedis(role string, degraded bool, since time.Time, fault string) console.BackendStatus {
+	b := console.BackendStatus{Role: role, Kind: "redis", Up: !degraded, Since: since}
+	if degraded {
+		b.Fault = fault
 	}
 	return b
 }
