@@ -48,6 +48,10 @@ func failureOf(err error, list string) *failure {
 		return f
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, sink.ErrNotFound):
 		return &failure{status: http.StatusNotFound, code: "not_found", message: err.Error() + list}
+	case errors.Is(err, store.ErrForbidden):
+		return &failure{status: http.StatusForbidden, code: "forbidden", message: err.Error()}
+	case errors.Is(err, store.ErrState):
+		return &failure{status: http.StatusConflict, code: "conflict", message: err.Error()}
 	case errors.Is(err, store.ErrExists):
 		return &failure{status: http.StatusConflict, code: "exists", message: err.Error()}
 	case errors.Is(err, store.ErrInvalid), errors.Is(err, sink.ErrInvalid):

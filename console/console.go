@@ -57,10 +57,13 @@ type Config struct {
 
 	// Keys knows the access keys as of the last time that the store was there;
 	// it is asked while the store is away. nil knows none.
-	Keys func(hash [32]byte) (name, role string, ok bool)
+	Keys func(hash [32]byte) (store.Key, bool)
 
 	// Node is the running node, nil when none runs in this process.
 	Node Node
+
+	// Admitter looks at mappers that are pushed; nil answers pushes with 503.
+	Admitter Admitter
 
 	// PostbackBase is the public address of the intake, for example
 	// http://127.0.0.1:8080, from which sources' URLs are made.
@@ -82,11 +85,12 @@ type Config struct {
 
 // Console serves the admin API. It is safe for concurrent use.
 type Console struct {
-	cfg       Config
-	requests  *requestMetrics
-	verifying sync.Mutex    // held while a verification runs
-	queries   chan struct{} // one token per running query
-	handler   http.Handler
+	cfg        Config
+	requests   *requestMetrics
+	verifying  sync.Mutex    // held while a verification runs
+	queries    chan struct{} // one token per running query
+	admissions *admissions
+	handler    http.Handler
 }
 
 // New makes a console of cfg and registers its metrics. It fails when they are
@@ -98,7 +102,7 @@ func New(cfg Config) (*Console, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	c := &Console{cfg: cfg, queries: make(chan struct{}, QueriesMax)}
+	c := &Console{cfg: cfg, queries: make(chan struct{}, QueriesMax), admissions: newAdmissions()}
 	var err error
 	if c.requests, err = newRequestMetrics(cfg.Registry); err != nil {
 		return nil, err

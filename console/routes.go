@@ -17,6 +17,7 @@ type route struct {
 	params       []string      // query parameters that it knows
 	anyParams    bool          // it reads its query itself
 	open         bool          // asks for no key
+	partner      reach         // what a partner's key may do with it
 	timeMax      time.Duration // 0 is RequestTimeMax
 	lookUp       string        // ends the message of a 404: where to look
 }
@@ -28,6 +29,8 @@ var (
 
 const (
 	lookUpSource = "; GET /api/v1/sources lists them"
+	lookUpMapper = "; GET /api/v1/mappers lists them"
+	lookUpKey    = "; GET /api/v1/keys lists them"
 	lookUpEvent  = "; GET /api/v1/activity lists what is"
 	lookUpCall   = "; calls come by POST /v1/calls of the intake, and POST /api/v1/query with SELECT call_id FROM call lists them"
 )
@@ -43,6 +46,12 @@ func (c *Console) routes() []route {
 		{method: http.MethodDelete, path: "/api/v1/sources/{id}", serve: c.deleteSource, lookUp: lookUpSource},
 		{method: post, path: "/api/v1/sources/{id}/rotate", serve: c.rotateSource, lookUp: lookUpSource},
 		{method: get, path: "/api/v1/sources/{id}/refused", serve: c.listRefused, lookUp: lookUpSource},
+
+		{method: get, path: "/api/v1/sources/{id}/vectors", serve: c.getVectors, params: []string{"last"}, partner: reachSource, lookUp: lookUpSource},
+
+		{method: get, path: "/api/v1/keys", serve: c.listKeys, params: listParams},
+		{method: post, path: "/api/v1/keys", serve: c.createKey},
+		{method: http.MethodDelete, path: "/api/v1/keys/{id}", serve: c.deleteKey, lookUp: lookUpKey},
 
 		{method: post, path: "/api/v1/apply", serve: c.apply, params: []string{"dry_run"}},
 		{method: get, path: "/api/v1/campaigns", serve: c.listCampaigns, params: listParams},
@@ -65,7 +74,28 @@ func (c *Console) routes() []route {
 		{method: get, path: "/healthz", serve: c.getHealth, open: true},
 		{method: get, path: "/readyz", serve: c.getReady, open: true},
 		{method: get, path: "/metrics", serve: plain(promhttp.HandlerFor(c.cfg.Registry, promhttp.HandlerOpts{}).ServeHTTP), open: true, anyParams: true},
-	}, profileRoutes(), pageRoutes())
+	}, c.mapperRoutes(), profileRoutes(), pageRoutes())
+}
+
+// mapperRoutes are what partners reach too, each with their own.
+func (c *Console) mapperRoutes() []route {
+	get, post := http.MethodGet, http.MethodPost
+	table := []route{
+		{method: get, path: "/api/v1/mappers", serve: c.listMappers, params: listParams, partner: reachAny},
+		{method: get, path: "/api/v1/mappers/{name}", serve: c.getMapper, partner: reachMapper},
+		{method: http.MethodPatch, path: "/api/v1/mappers/{name}", serve: c.patchMapper},
+		{method: post, path: "/api/v1/mappers/{name}/versions", serve: c.pushMapper, params: []string{"dry_run"}, partner: reachPush, timeMax: AdmissionWaitMax},
+		{method: get, path: "/api/v1/mappers/{name}/versions/{n}", serve: c.getMapperVersion, partner: reachMapper},
+		{method: get, path: "/api/v1/mappers/{name}/versions/{n}/module", serve: c.getMapperModule, partner: reachMapper},
+		{method: post, path: "/api/v1/mappers/{name}/activate", serve: c.activateMapper, partner: reachActivate},
+		{method: post, path: "/api/v1/mappers/{name}/rollback", serve: c.rollbackMapper, partner: reachActivate},
+		{method: get, path: "/api/v1/mappers/{name}/shadow", serve: c.listShadow, partner: reachMapper},
+		{method: post, path: "/api/v1/mappers/{name}/shadow", serve: c.shadowMapper, partner: reachActivate},
+	}
+	for i := range table {
+		table[i].lookUp = lookUpMapper
+	}
+	return table
 }
 
 // profileRoutes are the profiles of the process. Its command line is left out:

@@ -21,7 +21,7 @@ import (
 
 // at fills in a route's path with names of nothing.
 func at(path string) string {
-	return strings.NewReplacer("{id}", "1-1", "{call_id}", "c", "{$}", "").Replace(path)
+	return strings.NewReplacer("{id}", "1-1", "{call_id}", "c", "{name}", "m", "{n}", "1", "{$}", "").Replace(path)
 }
 
 // TestKeys asks every route of the table without a key, with a wrong one and
@@ -62,10 +62,10 @@ func TestKeys(t *testing.T) {
 
 func TestKeyOfUnknownRole(t *testing.T) {
 	b := newBench(t)
-	if _, err := b.db.Write.Exec(`UPDATE access_key SET role = 'partner'`); err != nil {
+	if _, err := b.db.Write.Exec(`UPDATE access_key SET role = 'auditor'`); err != nil {
 		t.Fatal(err)
 	}
-	b.ask("GET", "/api/v1/sources", "").fails(http.StatusForbidden, "role_unknown", `"admin"`, `"partner"`)
+	b.ask("GET", "/api/v1/sources", "").fails(http.StatusForbidden, "role_unknown", `"admin"`, `"auditor"`)
 }
 
 func TestKeyThatEnded(t *testing.T) {

@@ -8,11 +8,14 @@ import (
 	"net/url"
 	"runtime/debug"
 	"time"
+
+	"github.com/tallyhook/tallyhook/store"
 )
 
 // request is a request that has passed key and parameters.
 type request struct {
 	*http.Request
+	key   store.Key  // whose; zero on open routes
 	actor string     // who, for the audit; "" on open routes
 	query url.Values // known parameters only, each at most once
 }
@@ -107,7 +110,10 @@ func (c *Console) wrap(rt *route) http.HandlerFunc {
 func (c *Console) run(rt *route, w http.ResponseWriter, r *http.Request) (err error) {
 	req := &request{Request: r}
 	if !rt.open {
-		if req.actor, err = c.authenticate(r); err != nil {
+		if req.key, req.actor, err = c.authenticate(r); err != nil {
+			return err
+		}
+		if err = c.authorize(rt, req); err != nil {
 			return err
 		}
 	}

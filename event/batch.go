@@ -14,7 +14,9 @@ type Event struct {
 	Report   Report
 	Call     Call
 	Policy   *Policy
-	Mapper   string // name and version of what mapped it, for example "builtin"
+	Mapper   string // name and version of what mapped it: "builtin", "acme@3"
+	Fuel     int64  // that a partner's mapper used for the record; told with its first report
+	Again    bool   // the record is one of Batch.Waiting
 	Strong   Digest // identity given by the sender; zero when there is none
 	Reverses Digest // identity of the conversion that a reversal with an id takes back
 	Weak     Digest // identity by content
@@ -60,7 +62,16 @@ type Batch struct {
 	IndexedThrough int64
 
 	Records []Record // as the journal gave them
-	Events  []Event  // as the mapper made them, in order
+
+	// Waiting are records whose events were recorded as waiting for their mapper
+	// and are to be mapped now; their events stand before those of Records.
+	Waiting []Record
+
+	// Queued names sources that have more such events than Waiting holds: what
+	// they send now waits behind those.
+	Queued []string
+
+	Events []Event // as the mapper made them, in order
 
 	BegunAt         int64         // when its records were read, microseconds since the Unix epoch
 	Mapped, Matched time.Duration // how long those steps took
@@ -82,7 +93,7 @@ func (b *Batch) Reset() {
 		}
 		b.chunks[i] = b.chunks[i][:0]
 	}
-	*b = Batch{Records: b.Records[:0], Events: b.Events[:0], chunks: b.chunks}
+	*b = Batch{Records: b.Records[:0], Waiting: b.Waiting[:0], Queued: b.Queued[:0], Events: b.Events[:0], chunks: b.chunks}
 }
 
 // Alloc returns n bytes of the batch's arena, not cleared.

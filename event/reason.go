@@ -30,25 +30,35 @@ const (
 
 // Reasons of the mapper: the postback could not be read.
 const (
-	BodyMalformed    Reason = "body_malformed"
-	BodyTooDeep      Reason = "body_too_deep"
-	BodyTooManyKeys  Reason = "body_too_many_keys"
-	BodyDuplicateKey Reason = "body_duplicate_key"
-	BodyNotUTF8      Reason = "body_not_utf8"
-	ContentTypeOdd   Reason = "content_type_unsupported"
-	TooManyReports   Reason = "too_many_reports"
-	PayoutMissing    Reason = "payout_missing"
-	PayoutUnreadable Reason = "payout_unreadable"
-	PayoutNegative   Reason = "payout_negative"
-	DurationBad      Reason = "duration_unreadable"
-	TimeBad          Reason = "time_unreadable"
-	KindUnknown      Reason = "kind_unknown"
-	CurrencyBad      Reason = "currency_unreadable"
-	IdentityMissing  Reason = "identity_missing" // the source's identity field is not in the report
-	MapperPanicked   Reason = "mapper_panicked"
-	Crashed          Reason = "crashed_twice" // the process died on it twice
-	SourceUnknown    Reason = "source_unknown"
-	ReportUnreadable Reason = "report_unreadable" // what was recorded of it cannot be read again
+	BodyMalformed     Reason = "body_malformed"
+	BodyTooDeep       Reason = "body_too_deep"
+	BodyTooManyKeys   Reason = "body_too_many_keys"
+	BodyDuplicateKey  Reason = "body_duplicate_key"
+	BodyNotUTF8       Reason = "body_not_utf8"
+	ContentTypeOdd    Reason = "content_type_unsupported"
+	TooManyReports    Reason = "too_many_reports"
+	PayoutMissing     Reason = "payout_missing"
+	PayoutUnreadable  Reason = "payout_unreadable"
+	PayoutNegative    Reason = "payout_negative"
+	DurationBad       Reason = "duration_unreadable"
+	TimeBad           Reason = "time_unreadable"
+	KindUnknown       Reason = "kind_unknown"
+	CurrencyBad       Reason = "currency_unreadable"
+	IdentityMissing   Reason = "identity_missing" // the source's identity field is not in the report
+	FieldMissing      Reason = "field_missing"    // a partner's mapper says that something it needs is not there
+	Unsupported       Reason = "unsupported"      // and that it does not read such postbacks
+	MapperRefused     Reason = "mapper_refused"   // and why in its own words (Detail.Got), or by a code of its own (Detail.Limit)
+	MapperDropped     Reason = "mapper_dropped"   // and that it is of no concern
+	MapperTrapped     Reason = "mapper_trapped"   // it broke: Detail.Got says how
+	MapperOutOfFuel   Reason = "mapper_out_of_fuel"
+	MapperTooDeep     Reason = "mapper_too_deep"
+	MapperResultBad   Reason = "mapper_result_bad" // it said what cannot be read as reports
+	MapperInputLong   Reason = "mapper_input_too_long"
+	MapperUnavailable Reason = "mapper_unavailable" // it cannot be asked now, or others wait for it already
+	MapperPanicked    Reason = "mapper_panicked"
+	Crashed           Reason = "crashed_twice" // the process died on it twice
+	SourceUnknown     Reason = "source_unknown"
+	ReportUnreadable  Reason = "report_unreadable" // what was recorded of it cannot be read again
 )
 
 // Reasons of the ledger.
@@ -123,7 +133,10 @@ func Sentence(s Status, why Reason, d Detail) string {
 	}
 	text = strings.NewReplacer("{field}", d.Field, "{got}", strconv.Quote(d.Got), "{call}", d.Call, "{missed}", seconds(d.MissedBy),
 		"{limit}", limit, "{others}", strconv.Itoa(d.Others), "{of}", d.Of, "{would}", d.Would, "{value}", d.Value).Replace(text)
-	if s == Parked {
+	switch {
+	case s == Parked && why == MapperUnavailable:
+		text += " The postback waits for it."
+	case s == Parked:
 		text += " Waiting for the call."
 	}
 	return text

@@ -50,7 +50,8 @@ type Record struct {
 	Headers     []Pair
 	Body        []byte
 
-	Poison bool // not to be parsed: the process died on it, see pipeline.InHand
+	Poison     bool // not to be parsed: the process died on it, see pipeline.InHand
+	Unreadable bool // it waited, and what was kept of it is damaged or gone
 }
 
 const recordVersion = 1

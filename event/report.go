@@ -60,6 +60,14 @@ type Report struct {
 
 	// Failed marks an event whose mapper broke: it goes to the dead letters.
 	Failed bool
+
+	// Dropped marks one that its mapper does not want: it is ignored.
+	Dropped bool
+
+	// Unmapped marks an event whose mapper could not be asked yet. Nothing else
+	// of the report is filled in; it waits, and is mapped from its raw request
+	// later.
+	Unmapped bool
 }
 
 // HasKey reports whether the report names a call in any way at all.

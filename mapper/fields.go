@@ -27,6 +27,9 @@ const (
 
 // add appends a field; it reports false when there are too many.
 func (w *worker) add(name, text string, from origin) bool {
+	if w.input != nil {
+		return w.pair(w.kinds[from], name, text)
+	}
 	if len(w.fields) == FieldsMax {
 		return false
 	}
@@ -77,6 +80,15 @@ var plain source.Transforms
 // what the preset's names hold, in their order, and under each of the two the
 // body before the query; else the constant.
 func (w *worker) slot(s source.Slot) (v value, ok bool) {
+	if w.told != nil {
+		if text := w.told.slots[s]; !blank(text) {
+			return value{s.String(), text, &plain}, true
+		}
+		if c := w.source().Constants[s]; c != "" {
+			return value{s.String(), c, &plain}, true
+		}
+		return value{}, false
+	}
 	names, chosen := w.table.slots[s], w.table.chosen[s]
 	for _, tier := range [...][]int16{names[:chosen], names[chosen:]} {
 		f := w.firstOf(tier, fromBody)

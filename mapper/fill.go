@@ -79,6 +79,9 @@ func (w *worker) checkedID(v value) string {
 // identity gives the value by which the sender identifies the postback for
 // ever, "" when the source has no such field. Constants identify nothing.
 func (w *worker) identity() string {
+	if w.told != nil {
+		return w.toldIdentity()
+	}
 	t := w.table
 	if t.identity < 0 {
 		return ""

@@ -98,6 +98,31 @@ func (w *worker) reports(rec *event.Record, top shape, d tokens) error {
 	}
 }
 
+// leaves writes the scalars of a record's JSON body as pairs, whatever its
+// shape; its outermost array's elements are counted like those of any other.
+func (w *worker) leaves(rec *event.Record) {
+	top, f := w.scan.document(rec.Body)
+	if f.reason != "" {
+		f.detail.Got = w.got(f.detail.Got)
+		w.whole.note(f.reason, f.detail)
+		return
+	}
+	d := newDecoder(bytes.NewReader(rec.Body))
+	t, err := d.Token()
+	switch {
+	case err != nil:
+	case top == shapeScalar:
+		if text, ok := textOf(t); ok {
+			w.add("", text, fromBody)
+		}
+	default:
+		err = w.flatten(d, top == shapeArray)
+	}
+	if err != nil {
+		w.whole.note(event.BodyMalformed, event.Detail{Field: "JSON", Got: w.got(err.Error())})
+	}
+}
+
 // reportsMax bounds the reports of one array: each repeats the query's fields,
 // so that a long query allows fewer of them.
 func (w *worker) reportsMax(rec *event.Record) int {

@@ -18,7 +18,8 @@ const (
 // the limits, with no key twice in one object (without regard to case). It
 // decodes nothing. The zero scanner with a seed is ready; its memory is reused.
 type scanner struct {
-	seed uint32
+	seed    uint32
+	keysMax int // of one report; 0 is KeysMax
 
 	p     []byte
 	i     int
@@ -45,7 +46,10 @@ const (
 
 // document checks p whole. A fault's detail names the place as a byte offset.
 func (s *scanner) document(p []byte) (shape, fault) {
-	*s = scanner{seed: s.seed, p: p, open: s.open[:0], text: s.text[:0]}
+	*s = scanner{seed: s.seed, keysMax: s.keysMax, p: p, open: s.open[:0], text: s.text[:0]}
+	if s.keysMax == 0 {
+		s.keysMax = KeysMax
+	}
 	top := shapeScalar
 	ok := len(p) <= BodyBytesMax || s.bad("more than %d bytes", BodyBytesMax)
 	if ok {
@@ -183,8 +187,8 @@ func (s *scanner) enter() bool {
 }
 
 func (s *scanner) count() bool {
-	if s.keys++; s.keys > KeysMax {
-		return s.refuse(event.BodyTooManyKeys, tooManyFields)
+	if s.keys++; s.keys > s.keysMax {
+		return s.refuse(event.BodyTooManyKeys, event.Detail{Limit: int64(s.keysMax)})
 	}
 	return true
 }

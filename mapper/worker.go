@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/tallyhook/tallyhook/event"
+	"github.com/tallyhook/tallyhook/mapper/abi"
+	"github.com/tallyhook/tallyhook/mapper/wasm"
 	"github.com/tallyhook/tallyhook/source"
 )
 
@@ -28,6 +30,19 @@ type worker struct {
 	path   []byte
 	digest []byte
 
+	// Of partners' mappers, see partner.go.
+	guests   *wasm.Worker      // its instances
+	input    *abi.Encoder      // set while a record is written for one
+	inputMax int               // bytes of the buffer behind input
+	kinds    [origins]abi.Kind // of the pairs of each origin
+	told     *told             // set while what one said is read
+	said     told              // what told points to, reused
+	masked   map[string]bool   // names met in pairs: whether they are a secret's
+	plain    []byte            // a body without its secrets
+	jobs     []job             // of the batch, one per record
+	groups   []group           // of jobs
+	scratch  event.Batch       // what a candidate makes of a record
+
 	whole fault // of the request: every report of it has it
 	part  fault // of the report being read
 }
@@ -49,6 +64,7 @@ func newWorker(m *Builtin) *worker {
 	return &worker{
 		m:      m,
 		tables: map[*source.Source]*table{},
+		masked: map[string]bool{},
 		fields: make([]field, 0, FieldsMax),
 		scan:   scanner{seed: m.seed},
 	}
@@ -66,8 +82,12 @@ func (w *worker) begin(b *event.Batch, dir *source.Directory) {
 func (w *worker) record(rec *event.Record) {
 	defer w.contain(rec, len(w.b.Events))
 	w.src = w.dir.ByID(rec.Source)
-	if rec.Poison {
+	switch {
+	case rec.Poison:
 		w.failed(rec, 0, event.Crashed, "")
+		return
+	case rec.Unreadable:
+		w.failed(rec, 0, event.ReportUnreadable, "")
 		return
 	}
 	if rec.Kind == event.RecordCalls {
@@ -145,11 +165,15 @@ func (w *worker) postback(rec *event.Record) {
 		w.json(rec)
 		return
 	case bodyTooLong:
-		w.whole.note(event.BodyMalformed, event.Detail{Field: "size", Got: fmt.Sprintf("%d bytes, at most %d", len(rec.Body), BodyBytesMax)})
+		w.whole.note(event.BodyMalformed, tooLong(rec))
 	case bodyOdd:
 		w.whole.note(event.ContentTypeOdd, event.Detail{Field: "content-type", Got: w.got(rec.ContentType)})
 	}
 	w.report(rec, 0)
+}
+
+func tooLong(rec *event.Record) event.Detail {
+	return event.Detail{Field: "size", Got: fmt.Sprintf("%d bytes, at most %d", len(rec.Body), BodyBytesMax)}
 }
 
 // report appends report n of rec, made of the fields collected so far.

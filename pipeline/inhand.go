@@ -90,26 +90,27 @@ func (h *InHand) limit() int {
 	return 1
 }
 
-// take marks b as in hand, and its record as poison when the process has died
-// on it too often.
-func (h *InHand) take(lane int, b *event.Batch) {
-	if h == nil || len(b.Records) == 0 {
+// take marks records as in hand, and a lone one as poison when the process has
+// died on it too often. Those that are no run count as one from the first on.
+func (h *InHand) take(lane int, records []event.Record) {
+	if h == nil || len(records) == 0 {
 		return
 	}
+	stream, first := records[0].ID.Stream, records[0].ID.Seq
 	h.mu.Lock()
 	deaths := uint32(0)
-	h.spans = slices.DeleteFunc(h.spans, func(s span) bool { return s.stream != b.Stream || s.first+uint64(s.count) <= b.First })
+	h.spans = slices.DeleteFunc(h.spans, func(s span) bool { return s.stream != stream || s.first+uint64(s.count) <= first })
 	for _, s := range h.spans {
-		if s.first <= b.First && len(b.Records) == 1 {
+		if s.first <= first && len(records) == 1 {
 			deaths = max(deaths, s.deaths)
 		}
 	}
 	h.mu.Unlock()
 	if deaths >= deathsMax {
-		b.Records[0].Poison = true
+		records[0].Poison = true
 		return
 	}
-	h.write(lane, span{b.First, uint32(len(b.Records)), deaths, b.Stream})
+	h.write(lane, span{first, uint32(len(records)), deaths, stream})
 }
 
 // done clears the lane's mark.

@@ -36,9 +36,9 @@ func TestInHandFindsThePoisonRecord(t *testing.T) {
 	if h.limit() != 0 {
 		t.Fatal("a fresh node takes records one by one")
 	}
-	h.take(0, begun(t, 1, 5))
+	h.take(0, begun(t, 1, 5).Records)
 	h.done(0)
-	h.take(1, begun(t, 6, 10)) // dies on 8, which nobody knows yet
+	h.take(1, begun(t, 6, 10).Records) // dies on 8, which nobody knows yet
 
 	h = open(t, path)
 	if h.limit() != 1 || h.Suspects() != 10 {
@@ -46,29 +46,29 @@ func TestInHandFindsThePoisonRecord(t *testing.T) {
 	}
 	for seq := uint64(6); seq < 8; seq++ {
 		b := begun(t, seq, 1)
-		h.take(0, b)
+		h.take(0, b.Records)
 		if b.Records[0].Poison {
 			t.Fatalf("record %d is called poison", seq)
 		}
 		h.done(0)
 	}
-	h.take(0, begun(t, 8, 1)) // dies, alone in hand
+	h.take(0, begun(t, 8, 1).Records) // dies, alone in hand
 
 	h = open(t, path)
 	b := begun(t, 8, 1)
-	h.take(0, b) // and again
+	h.take(0, b.Records) // and again
 	if b.Records[0].Poison {
 		t.Fatal("a record is called poison after one death of its own")
 	}
 
 	h = open(t, path)
 	b = begun(t, 8, 1)
-	h.take(0, b)
+	h.take(0, b.Records)
 	if !b.Records[0].Poison {
 		t.Fatal("the record that ended the process twice alone is to be parsed once more")
 	}
 	h.done(0)
-	h.take(0, begun(t, 9, 1))
+	h.take(0, begun(t, 9, 1).Records)
 	h.done(0)
 	if h.limit() != 0 {
 		t.Fatal("the rest is still taken one by one")
@@ -80,7 +80,7 @@ func TestInHandKnowsItsStream(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "in-hand")
 	open(t, path).write(0, span{first: 100, count: 1, deaths: 1, stream: 7})
 	h, b := open(t, path), begun(t, 100, 1)
-	h.take(0, b)
+	h.take(0, b.Records)
 	if b.Records[0].Poison || h.Suspects() != 0 {
 		t.Fatalf("poison %v, %d suspects", b.Records[0].Poison, h.Suspects())
 	}

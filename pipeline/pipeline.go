@@ -43,6 +43,13 @@ type Mapper interface {
 	Map(ctx context.Context, b *event.Batch) error
 }
 
+// Backlog gives records that wait in the ledger for their mapper.
+type Backlog interface {
+	// Fill adds up to limit of them to b.Waiting, as far as they may be mapped
+	// now, and names in b.Queued the sources that have more.
+	Fill(ctx context.Context, b *event.Batch, limit int) error
+}
+
 // Matcher finds hints for a batch's reports, and learns its calls.
 type Matcher interface {
 	Find(ctx context.Context, b *event.Batch) error
@@ -71,6 +78,8 @@ type Pipeline struct {
 	Deliver func(*event.Batch)                       // tells waiting senders their verdicts
 	Observe func(*event.Batch, sink.Result, Timings) // for metrics
 	InHand  *InHand                                  // nil: poison records are not looked for
+	Backlog Backlog                                  // nil: no record ever waits for its mapper
+	Waiting *InHand                                  // InHand for records of the backlog
 	Now     func() time.Time
 	Log     *slog.Logger
 
@@ -78,6 +87,8 @@ type Pipeline struct {
 	committed atomic.Uint64 // first sequence that is not in the ledger
 	oldest    atomic.Int64  // received_at of the oldest record being worked on, 0 for none
 	stuck     atomic.Pointer[trouble]
+	retaking  atomic.Bool // a batch under way has records of the backlog: they are still in it
+	backlog   string      // why it could not be read last, "" when it could
 }
 
 // Timings of one batch.
@@ -173,6 +184,7 @@ func (p *Pipeline) read(ctx, rest context.Context, free <-chan *job, work, order
 		}
 		j.batch.Reset()
 		j.batch.RecordsMax = p.InHand.limit()
+		p.takeUp(ctx, &j.batch)
 		switch err := p.next(ctx, &j.batch); {
 		case ctx.Err() != nil && len(j.batch.Records) == 0:
 			return nil
@@ -188,17 +200,43 @@ func (p *Pipeline) read(ctx, rest context.Context, free <-chan *job, work, order
 // next fills b; while nothing comes it gives an empty batch every TickInterval
 // so that parked events end in time.
 func (p *Pipeline) next(ctx context.Context, b *event.Batch) error {
-	tick, cancel := context.WithTimeout(ctx, TickInterval)
+	wait := TickInterval
+	if len(b.Waiting) > 0 {
+		wait = time.Millisecond
+	}
+	tick, cancel := context.WithTimeout(ctx, wait)
 	err := p.Journal.Next(tick, b)
 	cancel()
 	if len(b.Records) > 0 {
 		return nil
 	}
-	if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+	if err == nil || !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
 	b.Stream, b.Watermark = p.stream, p.Journal.Watermark()
 	return nil
+}
+
+// takeUp adds what waits for its mapper, unless an earlier batch has it. That
+// it cannot be read holds nothing up: it is asked for again with the next batch.
+func (p *Pipeline) takeUp(ctx context.Context, b *event.Batch) {
+	if p.Backlog == nil || p.retaking.Load() {
+		return
+	}
+	limit := event.BatchRecordsMax / 4
+	if n := p.Waiting.limit(); n > 0 {
+		limit = n
+	}
+	err := p.Backlog.Fill(ctx, b, limit)
+	p.retaking.Store(len(b.Waiting) > 0)
+	said := ""
+	if err != nil && ctx.Err() == nil {
+		said = err.Error()
+	}
+	if said != "" && said != p.backlog {
+		p.Log.Warn("what waits for mappers cannot be read now; it is tried again", "error", err)
+	}
+	p.backlog = said
 }
 
 // lane maps and matches batches. Both steps fail only for the world's reasons
@@ -206,12 +244,14 @@ func (p *Pipeline) next(ctx context.Context, b *event.Batch) error {
 func (p *Pipeline) lane(ctx context.Context, lane int, work <-chan *job) {
 	for j := range work {
 		start := p.Now()
-		p.InHand.take(lane, &j.batch)
+		p.InHand.take(lane, j.batch.Records)
+		p.Waiting.take(lane, j.batch.Waiting)
 		p.retry(ctx, "map", func() error {
 			j.batch.Events = j.batch.Events[:0]
 			return p.Mapper.Map(ctx, &j.batch)
 		})
 		p.InHand.done(lane)
+		p.Waiting.done(lane)
 		mapped := p.Now()
 		p.retry(ctx, "match", func() error { return p.Matcher.Find(ctx, &j.batch) })
 		j.t = Timings{Map: mapped.Sub(start), Match: p.Now().Sub(mapped)}
@@ -249,6 +289,9 @@ func (p *Pipeline) commit(ctx context.Context, order <-chan *job, free chan<- *j
 			if err := p.Journal.Commit(b.Next); err != nil {
 				return fmt.Errorf("trim journal: %w", err)
 			}
+		}
+		if len(b.Waiting) > 0 {
+			p.retaking.Store(false)
 		}
 		p.oldest.Store(0)
 		p.Observe(b, res, j.t)

@@ -109,6 +109,7 @@ type Row struct {
 	ReportedStart         *string `json:"started_at"`
 
 	Mapper    string  `json:"mapper"`
+	Fuel      int64   `json:"fuel"` // that it burnt, a partner's mapper; told with a record's first report
 	Peer      string  `json:"peer"`
 	Latency   Latency `json:"latency_us"`
 	Revision  int     `json:"revision"`

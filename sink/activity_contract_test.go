@@ -264,12 +264,12 @@ func activityRow(t *testing.T, a *activityHarness) {
 		`"reason_text":"Matched c1; 2 more fitted. Have the buyer echo ref_id to make it certain.","kind":"conversion","strategy":"caller","candidates":3,"call_id":"c1","call_caller":"+15550000001",` +
 		`"campaign":"k","publisher":"p1","buyer":"acme","caller":"+15550000001","duration":125,"payout":"50.125","currency":"USD","value":"50.125","delta":"-1.00","share_delta":"0.000002",` +
 		`"ref_id":"r1","reported_call_id":"x","network_call_id":"n","reported_status":"paid","reported_currency":null,"transaction_id":"t","started_at":"2026-03-02T12:00:00.000000Z",` +
-		`"mapper":"builtin","peer":"203.0.113.9","latency_us":{"queue":10,"map":20,"match":30,"total":1000},"revision":1,"final":true,"change_seq":2},` +
+		`"mapper":"builtin","fuel":0,"peer":"203.0.113.9","latency_us":{"queue":10,"map":20,"match":30,"total":1000},"revision":1,"final":true,"change_seq":2},` +
 		`{"event":"1-1","received_at":"2026-03-02T12:00:01.000000Z","decided_at":"2026-03-02T12:00:01.001000Z","source":"s1","status":"unmatched","reason":"no_call_from_caller",` +
 		`"reason_text":"No call from \"+1555\" is known within the window. Check that the calls are uploaded, and that the buyer reports the same number.","kind":"conversion","strategy":"","candidates":0,` +
 		`"call_id":null,"call_caller":null,"campaign":null,"publisher":null,"buyer":null,"caller":null,"duration":null,"payout":null,"currency":null,"value":null,"delta":"0.00","share_delta":"0.00",` +
 		`"ref_id":null,"reported_call_id":null,"network_call_id":null,"reported_status":null,"reported_currency":null,"transaction_id":null,"started_at":null,` +
-		`"mapper":"builtin","peer":"203.0.113.9","latency_us":{"queue":10,"map":20,"match":30,"total":1000},"revision":1,"final":true,"change_seq":1}]`
+		`"mapper":"builtin","fuel":0,"peer":"203.0.113.9","latency_us":{"queue":10,"map":20,"match":30,"total":1000},"revision":1,"final":true,"change_seq":1}]`
 	if string(got) != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

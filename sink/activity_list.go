@@ -18,7 +18,7 @@ import (
 const (
 	rowColumns = `v.change_seq, v.stream, v.seq, v.n, v.revision, v.final, v.status, v.reason, coalesce(v.detail, ''), v.source, v.received_at, v.decided_at,
   v.kind, v.strategy, v.candidates, v.call_id, v.call_caller, v.caller, v.duration, v.payout, v.currency, v.value, v.delta, v.share_delta,
-  v.mapper, v.peer, v.us_queue, v.us_map, v.us_match, v.us_total, coalesce(v.report, ''), c.campaign, c.publisher, c.buyer
+  v.mapper, v.fuel, v.peer, v.us_queue, v.us_map, v.us_match, v.us_total, coalesce(v.report, ''), c.campaign, c.publisher, c.buyer
 FROM verdict v LEFT JOIN call c ON c.no = v.call`
 	newestOnly = `v.revision = (SELECT max(w.revision) FROM verdict w WHERE w.stream = v.stream AND w.seq = v.seq AND w.n = v.n)`
 )
@@ -193,7 +193,7 @@ func scanRow(scan func(...any) error, r *Row) (report []byte, err error) {
 	l := &r.Latency
 	err = scan(&r.ChangeSeq, &id.Stream, &id.Seq, &id.N, &r.Revision, &r.Final, &r.Status, &r.Reason, &detail, &r.Source, &r.ReceivedAt, &r.DecidedAt,
 		&r.Kind, &r.Strategy, &r.Candidates, &r.CallID, &r.CallCaller, &r.Caller, &r.Duration, &r.Payout, &r.Currency, &r.Value, &r.Delta, &r.ShareDelta,
-		&r.Mapper, &r.Peer, &l.Queue, &l.Map, &l.Match, &l.Total, &report, &r.Campaign, &r.Publisher, &r.Buyer)
+		&r.Mapper, &r.Fuel, &r.Peer, &l.Queue, &l.Map, &l.Match, &l.Total, &report, &r.Campaign, &r.Publisher, &r.Buyer)
 	if err != nil {
 		return nil, err
 	}

@@ -57,7 +57,7 @@ var visible = map[string]string{
 	"source":     "id, spec, deleted, created_at, updated_at",
 	"access_key": "id, name, role, created_at",
 	"stream":     "", "call_key": "", "call_state": "", "account": "", "balance": "", "posting": "", "transfer": "", "verdict": "",
-	"parked": "", "parked_key": "", "rule": "", "campaign": "", "publisher": "", "buyer": "", "audit": "", "goose_db_version": "",
+	"parked": "", "parked_key": "", "unmapped": "", "rule": "", "campaign": "", "publisher": "", "buyer": "", "audit": "", "goose_db_version": "",
 }
 
 // Query runs one statement that only reads: SELECT, WITH, VALUES, or EXPLAIN of

@@ -28,6 +28,12 @@ type ledgerTx interface {
 	loadWaiting(keys []event.CallKey, w *work) error
 	// due gives up to limit parked events whose deadline has passed at time at.
 	due(at int64, limit int, scan func(scanner) error) error
+	// loadUnmapped fills w.unmapped with those of the records that still wait for
+	// their mapper.
+	loadUnmapped(records []event.ID, w *work) error
+	// lastUnmapped gives for each source the highest sequence of the stream's
+	// records that wait for its mapper, 0 when there is none.
+	lastUnmapped(stream uint32, sources []string) ([]uint64, error)
 	// recorded scans the verdicts of a stream's records from to to, by event and
 	// revision.
 	recorded(stream uint32, from, to uint64, scan func(scanner) error) error
@@ -68,7 +74,7 @@ const (
   coalesce(s.rank_at,0), coalesce(s.rank_stream,0), coalesce(s.rank_seq,0), coalesce(s.rank_n,0), coalesce(s.last_posting,0)
 FROM call c LEFT JOIN call_state s ON s.no = c.no `
 	waitingColumns = `p.stream, p.seq, p.n, p.identity, v.revision, v.source, v.received_at, coalesce(v.caller,''),
-  v.mapper, v.peer, v.us_queue, v.us_map, v.us_match, v.report
+  v.mapper, v.fuel, v.peer, v.us_queue, v.us_map, v.us_match, v.report
 FROM parked p JOIN verdict v ON v.stream = p.stream AND v.seq = p.seq AND v.n = p.n AND v.revision =
   (SELECT max(revision) FROM verdict w WHERE w.stream = p.stream AND w.seq = p.seq AND w.n = p.n) `
 	// The window is narrow: both ends are tellings of one event.
@@ -151,7 +157,7 @@ func (w *work) scanWaiting(r scanner) (*waiting, error) {
 	v := &p.v
 	var key, report []byte
 	err := r.Scan(&p.id.Stream, &p.id.Seq, &p.id.N, &key, &v.v.Revision, &v.source, &v.receivedAt, &v.caller,
-		&v.mapper, &v.peer, &v.usQueue, &v.usMap, &v.usMatch, &report)
+		&v.mapper, &v.fuel, &v.peer, &v.usQueue, &v.usMap, &v.usMatch, &report)
 	if err != nil {
 		return nil, err
 	}

@@ -8,7 +8,7 @@ import (
 // booked, and decides the parked events that waited for it.
 func (w *work) upsert(e *event.Event) error {
 	if e.Report.Failed || e.Report.Invalid != "" {
-		return w.report(e) // a record that holds no readable call: a dead letter
+		return w.report(e, 0) // a record that holds no readable call: a dead letter
 	}
 	row, rank := w.byID[e.Call.CallID], event.Rank{At: e.Record.ReceivedAt, ID: e.ID}
 	if row == nil {

@@ -41,6 +41,8 @@ received_at = excluded.received_at, call = excluded.call, reversed_by = excluded
 	pgParkKeys       = `INSERT INTO parked_key (hash, stream, seq, n) SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) ON CONFLICT DO NOTHING`
 	pgUnpark         = `DELETE FROM parked p USING unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS t (stream, seq, n) WHERE p.stream = t.stream AND p.seq = t.seq AND p.n = t.n`
 	pgUnparkKeys     = `DELETE FROM parked_key p USING unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS t (stream, seq, n) WHERE p.stream = t.stream AND p.seq = t.seq AND p.n = t.n`
+	pgUnmapped       = `INSERT INTO unmapped (stream, seq, source, flags, received_at) SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[])`
+	pgMapped         = `DELETE FROM unmapped u USING unnest($1::bigint[], $2::bigint[]) AS t (stream, seq) WHERE u.stream = t.stream AND u.seq = t.seq`
 	pgBalances       = `INSERT INTO balance (account, debits, credits, last_posting)
 SELECT account, sum(d)::bigint, sum(c)::bigint, max(posting) FROM (
   SELECT debit_account AS account, amount AS d, 0 AS c, posting FROM transfer WHERE posting > $1
@@ -53,8 +55,8 @@ ON CONFLICT (account) DO UPDATE SET debits = balance.debits + excluded.debits, c
 	intoPosting  = `posting (no, stream, seq, n, call, cause, source, received_at, currency, value, share, delta, share_delta, rule)`
 	intoTransfer = `transfer (posting, line, debit_account, credit_account, amount, currency)`
 	intoVerdict  = `verdict (change_seq, stream, seq, n, revision, final, status, reason, detail, weak, weak_until, source, received_at, decided_at, kind, strategy, candidates, considered,
-call, call_id, call_caller, caller, duration, payout, currency, value, delta, share_delta, mapper, peer, us_queue, us_map, us_match, us_total, report, raw)`
-	verdictColumns = 36
+call, call_id, call_caller, caller, duration, payout, currency, value, delta, share_delta, mapper, fuel, peer, us_queue, us_map, us_match, us_total, report, raw)`
+	verdictColumns = 37
 )
 
 // flush writes in four steps: what is merged, postings, transfers and verdicts
@@ -66,6 +68,7 @@ func (t *postgresTx) flush(w *work) error {
 	t.queueStates(&q, w)
 	t.queueIdentities(&q, w)
 	t.queueParked(&q, w)
+	t.queueUnmapped(&q, w)
 	if err := t.send(&q); err != nil {
 		return err
 	}
@@ -344,6 +347,7 @@ func (r *verdictRow) copyTo(c *copyRows, now int64) {
 	c.int(int64(v.Delta))
 	c.int(int64(v.ShareDelta))
 	c.text(r.mapper)
+	c.int(r.fuel)
 	c.text(r.peer)
 	for _, n := range [...]int64{r.usQueue, r.usMap, r.usMatch, max(0, now-r.receivedAt)} {
 		c.int(n)

@@ -22,9 +22,10 @@ rank_stream = excluded.rank_stream, rank_seq = excluded.rank_seq, rank_n = exclu
 		`ON CONFLICT (key) DO UPDATE SET stream = excluded.stream, seq = excluded.seq, n = excluded.n, money = excluded.money,
 received_at = excluded.received_at, call = excluded.call, reversed_by = excluded.reversed_by`)
 	insertVerdict = newInsert("verdict", `change_seq, stream, seq, n, revision, final, status, reason, detail, weak, weak_until, source, received_at, decided_at, kind, strategy, candidates, considered,
-call, call_id, call_caller, caller, duration, payout, currency, value, delta, share_delta, mapper, peer, us_queue, us_map, us_match, us_total, report, raw`, "")
+call, call_id, call_caller, caller, duration, payout, currency, value, delta, share_delta, mapper, fuel, peer, us_queue, us_map, us_match, us_total, report, raw`, "")
 	insertParked    = newInsert("parked", "stream, seq, n, deadline, identity", "")
 	insertParkedKey = newInsert("parked_key", "hash, stream, seq, n", "ON CONFLICT DO NOTHING")
+	insertUnmapped  = newInsert("unmapped", "stream, seq, source, flags, received_at", "")
 )
 
 const (
@@ -32,6 +33,7 @@ const (
 	qDropIdentity = `DELETE FROM identity WHERE key = ?`
 	qUnpark       = `DELETE FROM parked WHERE stream = ? AND seq = ? AND n = ?`
 	qUnparkKey    = `DELETE FROM parked_key WHERE stream = ? AND seq = ? AND n = ?`
+	qMapped       = `DELETE FROM unmapped WHERE stream = ? AND seq = ?`
 	qCallChange   = `INSERT INTO meta (key, value) VALUES ('call_change', ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value`
 	qBalances     = `INSERT INTO balance (account, debits, credits, last_posting)
 SELECT account, sum(d), sum(c), max(posting) FROM (
@@ -44,8 +46,8 @@ ON CONFLICT (account) DO UPDATE SET debits = debits + excluded.debits, credits =
 
 // writes lists the writing statements that are prepared once.
 func writes() []string {
-	list := []string{qDropKey, qDropIdentity, qUnpark, qUnparkKey, qCallChange, qWeakFill, qWeakTake, qWeakGiven, qWeakPurge, qWeakForget, qWeakClear, qWeakMark, qBalances, qAdvance}
-	for _, i := range []insert{insertCall, insertCallKey, insertState, insertPosting, insertTransfer, insertIdentity, insertVerdict, insertParked, insertParkedKey} {
+	list := []string{qDropKey, qDropIdentity, qUnpark, qUnparkKey, qMapped, qCallChange, qWeakFill, qWeakTake, qWeakGiven, qWeakPurge, qWeakForget, qWeakClear, qWeakMark, qBalances, qAdvance}
+	for _, i := range []insert{insertCall, insertCallKey, insertState, insertPosting, insertTransfer, insertIdentity, insertVerdict, insertParked, insertParkedKey, insertUnmapped} {
 		list = append(list, i.one, i.many)
 	}
 	return list
@@ -53,7 +55,7 @@ func writes() []string {
 
 // flush writes everything that w changed and moves the stream's checkpoint.
 func (t *sqliteTx) flush(w *work) error {
-	for _, step := range []func(*work) error{t.flushCalls, t.flushStates, t.flushPostings, t.flushIdentities, t.flushVerdicts, t.takeWeak, t.flushParked, t.flushCheckpoint} {
+	for _, step := range []func(*work) error{t.flushCalls, t.flushStates, t.flushPostings, t.flushIdentities, t.flushVerdicts, t.takeWeak, t.flushParked, t.flushUnmapped, t.flushCheckpoint} {
 		if err := step(w); err != nil {
 			return err
 		}
@@ -171,7 +173,7 @@ func (t *sqliteTx) flushVerdicts(w *work) error {
 		return append(dst, v.ChangeSeq, int64(id.Stream), int64(id.Seq), int64(id.N), int64(v.Revision), r.final(), v.Status.String(), string(v.Reason), bytesText(v.Detail.JSON()), weak, weakUntil,
 			r.source, r.receivedAt, w.now, r.kind.String(), v.Strategy.String(), int64(v.Candidates), bytesText(r.considered),
 			call, text(v.CallID), caller, text(r.caller), duration, payout, text(r.currencyText()), value, int64(v.Delta), int64(v.ShareDelta),
-			r.mapper, r.peer, r.usQueue, r.usMap, r.usMatch, max(0, w.now-r.receivedAt), bytesText(r.report), blob(r.raw))
+			r.mapper, r.fuel, r.peer, r.usQueue, r.usMap, r.usMatch, max(0, w.now-r.receivedAt), bytesText(r.report), blob(r.raw))
 	})
 }
 

@@ -147,16 +147,31 @@ func (l *Ledger) walk(tx ledgerTx, b *event.Batch) (*work, error) {
 	if err := w.begin(); err != nil {
 		return nil, err
 	}
-	fresh := b.Events
+	again := comesAgain(b.Events)
+	rest := b.Events[len(again):]
+	fresh := rest
 	for len(fresh) > 0 && fresh[0].ID.Seq < w.next {
 		fresh = fresh[1:]
 	}
-	if err := w.recorded(b.Events[:len(b.Events)-len(fresh)]); err != nil {
+	done := rest[:len(rest)-len(fresh)]
+	if err := w.recorded(done); err != nil {
 		return nil, err
 	}
 	w.overlay()
-	if err := w.load(fresh); err != nil {
+	fresh, err := w.queue(again, fresh)
+	if err != nil {
 		return nil, err
+	}
+	b.Events = b.Events[:len(again)+len(done)+len(fresh)]
+	for _, events := range [][]event.Event{again, fresh} {
+		if err := w.load(events); err != nil {
+			return nil, err
+		}
+	}
+	for i := range again {
+		if err := w.reportAgain(&again[i]); err != nil {
+			return nil, fmt.Errorf("post event %s again: %w", again[i].ID, err)
+		}
 	}
 	for i := range fresh {
 		e := &fresh[i]
@@ -164,7 +179,7 @@ func (l *Ledger) walk(tx ledgerTx, b *event.Batch) (*work, error) {
 		if e.IsCall {
 			err = w.upsert(e)
 		} else {
-			err = w.report(e)
+			err = w.report(e, 0)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("post event %s: %w", e.ID, err)

@@ -23,6 +23,7 @@ func (w *work) parkClaim(c *claim, o *outcome) {
 // waitHere lets calls that come later in the same batch find a parked event.
 func (w *work) waitHere(c *claim, v verdictRow, e *event.Event) {
 	p := &waiting{claim: *c, v: v, e: e}
+	p.first = false
 	for _, k := range c.r.AppendKeys(w.keys[:0]) {
 		w.parkedNow[k] = append(w.parkedNow[k], p)
 	}
@@ -119,6 +120,15 @@ func (w *work) settleAgain(p *waiting, last bool) error {
 	return nil
 }
 
+// heardUntil is the time up to which everything that was received has been
+// taken in: the call that an event waits for may stand in another node's journal.
+func (w *work) heardUntil() int64 {
+	if w.others != nobody {
+		return min(w.b.Watermark, w.others)
+	}
+	return w.b.Watermark
+}
+
 // expiredMax is how many parked events end with one batch; the rest follow
 // with the next.
 const expiredMax = 5000
@@ -128,11 +138,7 @@ func (w *work) expire() error {
 	if !w.parked || w.b.Watermark == 0 {
 		return nil
 	}
-	until := w.b.Watermark
-	if w.others != nobody {
-		until = min(until, w.others) // the call may stand in another node's journal
-	}
-	due, err := w.waitingUntil(until, expiredMax)
+	due, err := w.waitingUntil(w.heardUntil(), expiredMax)
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ type claim struct {
 	weak     bool
 	money    event.Digest
 	reverses idKey // of the conversion it takes back; zero without a strong identity
+	first    bool  // decided for the first time, though its verdict has an earlier revision: it waited for its mapper
 
 	hints  []int64 // calls that may fit
 	hinted bool    // hints are all there is, together with byKey
@@ -54,14 +55,22 @@ type outcome struct {
 }
 
 // report decides one postback, or one report of it, and applies the outcome.
-func (w *work) report(e *event.Event) error {
+// revision is that of its newest verdict, 0 when it has none yet.
+func (w *work) report(e *event.Event, revision int) error {
 	c := w.claimOf(e)
+	c.first = true
 	o, err := w.judge(e, &c)
 	if err != nil {
 		return err
 	}
+	if o.status == event.Parked && o.deadline <= w.heardUntil() && revision > 0 {
+		o.status, o.holds = event.Unmatched, false // it has waited for its mapper that long
+	}
 	v := w.verdictOf(e)
-	if c.test && o.status != event.Ignored && o.status != event.Invalid && o.status != event.Failed {
+	if v.v.Revision = revision + 1; revision > 0 {
+		v.raw = nil // the first one has it
+	}
+	if c.test && o.reason != event.MapperUnavailable && o.status != event.Ignored && o.status != event.Invalid && o.status != event.Failed {
 		would := event.Detail{Would: o.status.String(), Call: callID(o.call)}
 		if o.assigns {
 			would.Value = o.value.String()
@@ -73,7 +82,7 @@ func (w *work) report(e *event.Event) error {
 		return err
 	}
 	e.Verdict = v.v
-	if v.v.Status == event.Parked {
+	if v.v.Status == event.Parked && v.v.Reason != event.MapperUnavailable {
 		w.waitHere(&c, v, e)
 	}
 	return nil
@@ -101,6 +110,10 @@ func (w *work) judge(e *event.Event, c *claim) (outcome, error) {
 		return outcome{status: event.Failed, reason: c.r.Invalid, detail: c.r.Detail}, nil
 	case e.Record.Flags&event.FlagPaused != 0:
 		return outcome{status: event.Ignored, reason: event.SourcePaused}, nil
+	case c.r.Unmapped:
+		return outcome{status: event.Parked, reason: event.MapperUnavailable, detail: c.r.Detail}, nil
+	case c.r.Dropped:
+		return outcome{status: event.Ignored, reason: event.MapperDropped}, nil
 	case c.r.Invalid != "":
 		return outcome{status: event.Invalid, reason: c.r.Invalid, detail: c.r.Detail}, nil
 	}
@@ -284,10 +297,12 @@ func (w *work) apply(c *claim, o *outcome, v *verdictRow) error {
 	if o.holds {
 		w.hold(c, o)
 	}
-	if c.weak && (o.holds || v.v.Revision > 1) {
+	if c.weak && (o.holds || !c.first) { // else there is nothing to hold or to give back
 		v.weak, v.weakUntil = event.Digest(c.key[1:]), c.at+c.p.DedupeWindow.Microseconds()
 	}
-	if v.v.Status == event.Parked {
+	if v.v.Status == event.Parked && c.r.Unmapped {
+		w.putOff(c, v)
+	} else if v.v.Status == event.Parked {
 		w.parkClaim(c, o)
 	}
 	w.record(v)
@@ -331,9 +346,6 @@ func (w *work) release(key idKey, id event.ID) {
 func (w *work) record(v *verdictRow) {
 	w.change++
 	v.v.ChangeSeq = w.change
-	if v.v.Revision == 0 {
-		v.v.Revision = 1
-	}
 	w.verdicts = append(w.verdicts, *v)
 }
 
@@ -342,7 +354,7 @@ func (w *work) verdictOf(e *event.Event) verdictRow {
 	r, rec := &e.Report, e.Record
 	v := verdictRow{v: event.Verdict{Event: e.ID}, source: rec.Source, receivedAt: rec.ReceivedAt, kind: r.Kind,
 		caller: r.Caller, duration: r.Duration, hasPayout: r.HasPayout, payout: r.Payout.Amount, currency: r.Payout.Currency,
-		mapper: e.Mapper, peer: rec.Peer, usMap: w.b.Mapped.Microseconds(), usMatch: w.b.Matched.Microseconds(),
+		mapper: e.Mapper, fuel: e.Fuel, peer: rec.Peer, usMap: w.b.Mapped.Microseconds(), usMatch: w.b.Matched.Microseconds(),
 		usQueue: max(0, w.b.BegunAt-rec.ReceivedAt)}
 	if v.caller == "" {
 		v.caller = r.CallerRaw

@@ -22,7 +22,7 @@ import (
 //	body                                   uvarint length, bytes
 //
 // From the method on that is the encoding of an event.Record.
-// Secrets are taken out before anything is written (raw_redact.go). What is
+// Secrets are taken out before anything is written (event/redact.go). What is
 // not a secret stays byte for byte, so that a mapper can be tried again on it.
 const rawVersion = 1
 
@@ -60,7 +60,7 @@ func (e *Raw) Append(dst []byte, r *event.Record) []byte {
 	start := len(dst)
 	dst = append(dst, rawVersion, 0)
 	dst = appendRawText(dst, r.Method)
-	dst = appendSized(dst, cut(r.Query, RawTextBytesMax), redactQuery)
+	dst = appendSized(dst, cut(r.Query, RawTextBytesMax), event.RedactQuery)
 	dst = appendRawText(dst, r.ContentType)
 	dst = appendRawText(dst, r.Peer)
 	headers := r.Headers[:min(len(r.Headers), RawHeadersMax)]
@@ -68,10 +68,10 @@ func (e *Raw) Append(dst []byte, r *event.Record) []byte {
 	for _, h := range headers {
 		dst = appendRawText(dst, h.Name)
 		value := cut(h.Value, RawTextBytesMax)
-		if secretHeader(h.Name) {
-			dst = appendSized(dst, value, redactAll)
+		if event.SecretHeader(h.Name) {
+			dst = appendSized(dst, value, event.RedactAll)
 		} else {
-			dst = appendSized(dst, value, redactURL)
+			dst = appendSized(dst, value, event.RedactURL)
 		}
 	}
 	body := event.View(r.Body)
@@ -81,7 +81,7 @@ func (e *Raw) Append(dst []byte, r *event.Record) []byte {
 	if len(body) > RawBodyBytesMax {
 		body, dst[start+1] = body[:RawBodyBytesMax], dst[start+1]|rawCut
 	}
-	dst = appendSized(dst, body, redactorOf(r.ContentType, body))
+	dst = appendSized(dst, body, event.RedactorOf(r.ContentType, body))
 	if len(dst)-start > rawPlainBytesMax {
 		dst = e.compress(dst, start)
 	}

@@ -121,15 +121,20 @@ func (v *verifier) order() (string, error) {
 	postings := orderWalk{name: "posting", next: next, last: map[uint32]event.ID{}, fromOne: true}
 	return firstOf(
 		func() (string, error) {
-			return v.each(`SELECT change_seq, stream, seq, n, revision = 1 FROM verdict ORDER BY change_seq`, verdicts.look)
+			return v.each(`SELECT v.change_seq, v.stream, v.seq, v.n, v.revision = 1 AND NOT `+mappedLater+` FROM verdict v ORDER BY v.change_seq`, verdicts.look)
 		},
 		func() (string, error) {
 			return v.each(`
 SELECT p.no, p.stream, p.seq, p.n, p.cause = 'call' OR EXISTS (
-  SELECT 1 FROM verdict v WHERE v.stream = p.stream AND v.seq = p.seq AND v.n = p.n AND v.revision = 1 AND v.final = 1)
+  SELECT 1 FROM verdict v WHERE v.stream = p.stream AND v.seq = p.seq AND v.n = p.n AND v.revision = 1 AND v.final = 1 AND NOT `+mappedLater+`)
 FROM posting p ORDER BY p.no`, postings.look)
 		})
 }
+
+// mappedLater: the record's first report waited for its mapper, so this one,
+// its second or a later one, is as late.
+const mappedLater = `(v.n > 0 AND EXISTS (SELECT 1 FROM verdict f WHERE f.stream = v.stream AND f.seq = v.seq AND f.n = 0 AND f.revision = 1
+    AND f.reason = 'mapper_unavailable' AND f.status = 'parked'))`
 
 // orderWalk follows numbers that rise by one, and the journals beside them.
 type orderWalk struct {
@@ -179,8 +184,9 @@ const (
 )
 
 // waiting checks I9. Parked rows and events whose newest revision is parked
-// are the same events; names waited for belong to parked rows; and no deadline
-// has passed long ago.
+// are the same events, those apart that wait for their mapper and have a row of
+// their own; names waited for belong to parked rows; and no deadline has passed
+// long ago.
 func (v *verifier) waiting() (string, error) {
 	if err := v.expect("parked"); err != nil {
 		return "", err
@@ -217,7 +223,13 @@ FROM parked p LEFT JOIN stream s ON s.stream = p.stream ORDER BY p.deadline`, fu
 			return v.none(`SELECT 'verdict ' || v.change_seq || ': event ' || v.stream || '-' || v.seq || '.' || v.n || ' is parked and does not wait'
 FROM verdict v WHERE v.status = 'parked'
   AND NOT EXISTS (SELECT 1 FROM verdict w WHERE w.stream = v.stream AND w.seq = v.seq AND w.n = v.n AND w.revision > v.revision)
-  AND NOT EXISTS (SELECT 1 FROM parked p WHERE p.stream = v.stream AND p.seq = v.seq AND p.n = v.n) ORDER BY v.change_seq LIMIT 1`)
+  AND NOT EXISTS (SELECT 1 FROM parked p WHERE p.stream = v.stream AND p.seq = v.seq AND p.n = v.n)
+  AND NOT EXISTS (SELECT 1 FROM unmapped u WHERE u.stream = v.stream AND u.seq = v.seq AND v.n = 0 AND v.reason = 'mapper_unavailable') ORDER BY v.change_seq LIMIT 1`)
+		},
+		func() (string, error) {
+			return v.none(`SELECT 'unmapped ' || u.stream || '-' || u.seq || ': its newest verdict does not say that it waits for its mapper'
+FROM unmapped u WHERE NOT EXISTS (SELECT 1 FROM verdict v WHERE v.stream = u.stream AND v.seq = u.seq AND v.n = 0 AND v.status = 'parked' AND v.reason = 'mapper_unavailable'
+  AND NOT EXISTS (SELECT 1 FROM verdict w WHERE w.stream = v.stream AND w.seq = v.seq AND w.n = 0 AND w.revision > v.revision)) LIMIT 1`)
 		},
 		func() (string, error) {
 			return v.none(`SELECT 'parked_key ' || k.hash || ': event ' || k.stream || '-' || k.seq || '.' || k.n || ' is not parked'

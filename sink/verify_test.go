@@ -111,7 +111,7 @@ func verifyFinds(t *testing.T, fx *fixture) {
 	f("revision missing", "I6", "event 1-3: revision 2 follows 0", `UPDATE verdict SET final = 1, stream = 9 WHERE change_seq = 2`)
 	f("two final ones", "I6", "event 1-6: revision 1 is parked and has final = true", `UPDATE verdict SET final = 1 WHERE change_seq = 5`)
 	f("final one not last", "I6", "event 1-5: revision 2 follows the final one", `INSERT INTO verdict SELECT 10, stream, seq, n, 2, final, status, reason, detail, weak, weak_until, source, received_at, decided_at, kind, strategy, candidates, considered,
-call, call_id, call_caller, caller, duration, payout, currency, value, delta, share_delta, mapper, peer, us_queue, us_map, us_match, us_total, report, raw FROM verdict WHERE change_seq = 4`)
+call, call_id, call_caller, caller, duration, payout, currency, value, delta, share_delta, mapper, peer, us_queue, us_map, us_match, us_total, report, raw, fuel FROM verdict WHERE change_seq = 4`)
 	f("never final", "I6", "event 1-5: revision 1 is duplicate and has final = false", `UPDATE verdict SET final = 0 WHERE change_seq = 4`)
 	f("status unknown", "I6", "event 1-5: status \"dup\"", `UPDATE verdict SET status = 'dup' WHERE change_seq = 4`)
 	f("posting without event", "I6", "posting 5: event 1-9.0, its cause, has no final verdict", `UPDATE call_state SET rank_stream = 1, rank_seq = 12, rank_at = 0 WHERE no = 3`,

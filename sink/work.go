@@ -20,6 +20,7 @@ type work struct {
 	callChange    int64  // last change number of a call
 	callChangeWas int64  // the same before this batch
 	parked        bool   // some events wait in the store
+	anyUnmapped   bool   // some records wait there for their mapper
 	writer        string // of the stream, as the store has it
 	ruleTop       int64  // id of the newest payout rule
 	others        int64  // what the other living streams have taken in, as Batch.Watermark; nobody when there are none
@@ -38,6 +39,10 @@ type work struct {
 	park      []parkedRow // to insert
 	unpark    []event.ID  // to delete
 	parkedNow map[event.CallKey][]*waiting
+	putOffs   []unmappedRow     // to insert
+	mapped    []event.ID        // to delete
+	unmapped  map[event.ID]int  // records of Batch.Waiting that wait still, and the revision of their verdict
+	queued    map[string]bool   // sources of this stream of which records wait for their mapper, those of this batch apart
 	text      []byte            // arena of reports, raws and details in verdicts
 	done      map[event.ID]bool // parked events decided by this batch
 	settled   int
@@ -194,6 +199,14 @@ type parkedRow struct {
 	keys     []event.CallKey
 }
 
+// unmappedRow is a record that begins to wait for its mapper.
+type unmappedRow struct {
+	id         event.ID
+	source     string
+	flags      event.Flags
+	receivedAt int64
+}
+
 // verdictRow is one revision as the verdict log keeps it.
 type verdictRow struct {
 	v          event.Verdict
@@ -211,6 +224,7 @@ type verdictRow struct {
 	currency   string
 	hasValue   bool
 	mapper     string
+	fuel       int64
 	peer       string
 	usQueue    int64
 	usMap      int64

@@ -34,7 +34,7 @@ var (
 // Token and secrets are the caller's to set. Errors name the offending value.
 func Compile(s Spec) (*Source, error) {
 	src := &Source{Spec: s, Seen: new(Counters)}
-	for _, step := range []func(*Source) error{compileNames, compileFields, compileMatch, compileLimits, compileMoney, compileReply} {
+	for _, step := range []func(*Source) error{compileNames, compileMapper, compileFields, compileMatch, compileLimits, compileMoney, compileReply} {
 		if err := step(src); err != nil {
 			return nil, fmt.Errorf("source %q: %w", s.ID, err)
 		}
@@ -55,9 +55,6 @@ func compileNames(src *Source) error {
 	}
 	if s.Preset == "" {
 		s.Preset = "generic"
-	}
-	if s.Mapper != "" {
-		return fmt.Errorf("mapper %q is not known: this build has the built-in one only, leave mapper empty", s.Mapper)
 	}
 	src.Policy.Source, src.Policy.Buyer = s.ID, s.Buyer
 	return nil

@@ -51,6 +51,9 @@ type Source struct {
 	Zone      *time.Location // of times without an offset; nil refuses them
 	Region    string
 
+	MapperName    string // of the source's own mapper, "" is the built-in one
+	MapperVersion int    // that the source is pinned to; 0 follows the active one
+
 	PerToken int // requests a minute, 0 is off
 	PerIP    int
 
@@ -77,6 +80,7 @@ type Directory struct {
 	byToken map[[32]byte]*Source
 	byID    map[string]*Source
 	Version int64 // of the store's objects
+	Own     bool  // some source has a mapper of its own
 }
 
 // NewDirectory indexes list. Deleted sources are found by id only.
@@ -84,6 +88,7 @@ func NewDirectory(list []*Source, version int64) *Directory {
 	d := &Directory{byToken: make(map[[32]byte]*Source, len(list)), byID: make(map[string]*Source, len(list)), Version: version}
 	for _, s := range list {
 		d.byID[s.Spec.ID] = s
+		d.Own = d.Own || s.MapperName != ""
 		if !s.Deleted {
 			d.byToken[s.TokenHash] = s
 		}

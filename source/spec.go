@@ -21,7 +21,7 @@ type Spec struct {
 	Name         string              `json:"name"`
 	Buyer        string              `json:"buyer,omitempty"`
 	Preset       string              `json:"preset,omitempty"` // "" is generic
-	Mapper       string              `json:"mapper,omitempty"` // "" is the built-in one
+	Mapper       string              `json:"mapper,omitempty"` // NAME, or NAME@VERSION; "" is the built-in one
 	Reply        ReplySpec           `json:"reply"`
 	Ack          string              `json:"ack,omitempty"` // what a 2xx says: AckJournal (default) or AckCommitted
 	Paused       bool                `json:"paused"`
@@ -35,7 +35,15 @@ type Spec struct {
 	ParkFor      Duration            `json:"park_for,omitempty"`
 	AmountMax    string              `json:"amount_max,omitempty"` // decimal; above it a person decides
 	Currency     string              `json:"currency,omitempty"`
+
+	// MapperFallback is what maps while the mapper's active version is broken:
+	// FallbackPrevious, or "" for nothing, so that events wait for it.
+	MapperFallback string `json:"mapper_fallback,omitempty"`
 }
+
+// FallbackPrevious lets the version that was active before the current one map
+// while that one is broken.
+const FallbackPrevious = "previous"
 
 // Transforms say which notations a source uses. Nothing is guessed.
 type Transforms struct {

@@ -91,6 +91,9 @@ func (p *applier) plan(n *Network) error {
 	if err := p.planSourceIDs(n, faults); err != nil {
 		return err
 	}
+	if err := p.planMappers(n, faults); err != nil {
+		return err
+	}
 	if err := faults.err(); err != nil {
 		return err
 	}

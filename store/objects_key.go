@@ -3,68 +3,155 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/tallyhook/tallyhook/source"
 )
 
-// RoleAdmin is the role of a key that may do everything; there is no other yet.
-const RoleAdmin = "admin"
+// Roles of keys.
+const (
+	RoleAdmin   = "admin"   // may do everything
+	RolePartner = "partner" // may push and test mappers of its own sources; see Key.Scope
+)
 
 // KeyPrefix starts the text of every access key, so that one is recognised
 // when it lies where it should not.
 const KeyPrefix = "tk_"
 
+// KeySourcesMax is how many sources a partner's key may have.
+const KeySourcesMax = 1000
+
+// KeySpec is what an operator says of a new key. Names are for people and may
+// repeat.
+type KeySpec struct {
+	Name        string   `json:"name"`
+	Role        string   `json:"role"`
+	Sources     []string `json:"sources"`      // ids; of a partner's key only, which needs one at least
+	MayActivate bool     `json:"may_activate"` // a partner's key: activate, roll back and shadow what it may push
+}
+
+// Key is who asks: an access key without its text.
+type Key struct {
+	ID          int64
+	Name        string
+	Role        string
+	Sources     []string // of a partner's key; nobody may change it
+	MayActivate bool     // of a partner's key
+}
+
 // KeyInfo is an access key as an operator sees it: the key itself was told
 // once, when it was made.
 type KeyInfo struct {
-	ID        int64     `json:"id"`
-	Name      string    `json:"name"`
-	Role      string    `json:"role"`
-	CreatedAt time.Time `json:"created_at"`
+	ID          int64     `json:"id"`
+	Name        string    `json:"name"`
+	Role        string    `json:"role"`
+	Sources     []string  `json:"sources"` // never null
+	MayActivate bool      `json:"may_activate"`
+	CreatedAt   time.Time `json:"created_at"`
 }
 
-// CreateKey makes a key for the admin API and the calls feed and gives its
-// text, of which the store keeps the digest only. Names are for people and may
-// repeat.
-func (o *Objects) CreateKey(ctx context.Context, actor, name, role string) (plain string, err error) {
-	if role != RoleAdmin {
-		return "", invalid("role %q of key %q: want %q", role, name, RoleAdmin)
+// MakeKey makes a key for the admin API and, with role admin, the calls feed,
+// and gives its text, of which the store keeps the digest only.
+func (o *Objects) MakeKey(ctx context.Context, actor string, spec KeySpec) (info KeyInfo, plain string, err error) {
+	if err := spec.check(); err != nil {
+		return info, "", err
 	}
-	if err := checkName("key name", name); err != nil {
-		return "", asInvalid(err)
+	sources := slices.Compact(slices.Sorted(slices.Values(spec.Sources)))
+	if sources == nil {
+		sources = []string{}
+	}
+	list, err := json.Marshal(sources)
+	if err != nil {
+		return info, "", err
 	}
 	plain = KeyPrefix + newSecret()
 	hash := source.HashToken([]byte(plain))
+	now := o.now()
+	info = KeyInfo{Name: spec.Name, Role: spec.Role, Sources: sources, MayActivate: spec.MayActivate, CreatedAt: time.UnixMicro(now.UnixMicro()).UTC()}
 	err = o.DB.change(ctx, func(tx *sql.Tx) error {
-		var id int64
-		err := tx.QueryRowContext(ctx, `INSERT INTO access_key (name, hash, role, created_at) VALUES ($1, $2, $3, $4) RETURNING id`,
-			name, hash[:], role, o.now().UnixMicro()).Scan(&id)
+		for _, id := range sources {
+			if _, err := liveSource(ctx, tx, id); errors.Is(err, ErrNotFound) {
+				return asInvalid(err)
+			} else if err != nil {
+				return err
+			}
+		}
+		err := tx.QueryRowContext(ctx, `INSERT INTO access_key (name, hash, role, sources, may_activate, created_at) VALUES ($1, $2, $3, $4, $5, $6) RETURNING id`,
+			spec.Name, hash[:], spec.Role, string(list), oneIf(spec.MayActivate), now.UnixMicro()).Scan(&info.ID)
 		if err != nil {
 			return err
 		}
-		return o.audited(ctx, tx, actor, "create", keyObject(id), diffFields(nil, map[string]string{"name": name, "role": role}))
+		return o.audited(ctx, tx, actor, "create", keyObject(info.ID), diffFields(nil, spec.fields(string(list))))
 	})
 	if err != nil {
-		return "", fmt.Errorf("create key %q: %w", name, err)
+		return KeyInfo{}, "", fmt.Errorf("create key %q: %w", spec.Name, err)
 	}
-	return plain, nil
+	return info, plain, nil
 }
 
-// KeyByHash finds a key by the digest of its text (source.HashToken); ok is
+func (s *KeySpec) check() error {
+	if err := checkName("key name", s.Name); err != nil {
+		return asInvalid(err)
+	}
+	switch {
+	case s.Role != RoleAdmin && s.Role != RolePartner:
+		return invalid("role %q of key %q: want %s or %s", cut(s.Role), s.Name, RoleAdmin, RolePartner)
+	case s.Role == RoleAdmin && (len(s.Sources) > 0 || s.MayActivate):
+		return invalid("key %q: sources and may_activate bound a partner's key; leave them out, an admin's may do everything", s.Name)
+	case s.Role == RolePartner && len(s.Sources) == 0:
+		return invalid("key %q: a partner's key needs a source at least, name them in sources", s.Name)
+	case len(s.Sources) > KeySourcesMax:
+		return invalid("key %q: %d sources: at most %d", s.Name, len(s.Sources), KeySourcesMax)
+	}
+	return nil
+}
+
+// fields are what the audit keeps of a new key; sources is its list as JSON.
+func (s *KeySpec) fields(sources string) map[string]string {
+	f := map[string]string{"name": s.Name, "role": s.Role}
+	if s.Role == RolePartner {
+		f["sources"], f["may_activate"] = sources, strconv.FormatBool(s.MayActivate)
+	}
+	return f
+}
+
+func oneIf(yes bool) int {
+	if yes {
+		return 1
+	}
+	return 0
+}
+
+const keyColumns = `id, name, role, sources, may_activate`
+
+// scanKey reads keyColumns and what more asks for.
+func scanKey(row scanner, more ...any) (k Key, err error) {
+	var sources string
+	if err := row.Scan(append([]any{&k.ID, &k.Name, &k.Role, &sources, &k.MayActivate}, more...)...); err != nil {
+		return k, err
+	}
+	if err := json.Unmarshal([]byte(sources), &k.Sources); err != nil {
+		return k, fmt.Errorf("key %d: its sources: %w", k.ID, err)
+	}
+	return k, nil
+}
+
+// FindKey finds a key by the digest of its text (source.HashToken); ok is
 // false when there is none.
-func (o *Objects) KeyByHash(ctx context.Context, hash [32]byte) (name, role string, ok bool, err error) {
-	err = o.DB.Read.QueryRowContext(ctx, `SELECT name, role FROM access_key WHERE hash = $1`, hash[:]).Scan(&name, &role)
+func (o *Objects) FindKey(ctx context.Context, hash [32]byte) (k Key, ok bool, err error) {
+	k, err = scanKey(o.DB.Read.QueryRowContext(ctx, `SELECT `+keyColumns+` FROM access_key WHERE hash = $1`, hash[:]))
 	if errors.Is(err, sql.ErrNoRows) {
-		return "", "", false, nil
+		return Key{}, false, nil
 	}
 	if err != nil {
-		return "", "", false, fmt.Errorf("look up a key: %w", outage(err))
+		return Key{}, false, fmt.Errorf("look up a key: %w", outage(err))
 	}
-	return name, role, true, nil
+	return k, true, nil
 }
 
 // ListKeys lists keys in the order in which they were made, those after the
@@ -74,19 +161,18 @@ func (o *Objects) ListKeys(ctx context.Context, after string, limit int) (list [
 	if err != nil {
 		return nil, "", err
 	}
-	rows, err := o.DB.Read.QueryContext(ctx, `SELECT id, name, role, created_at FROM access_key WHERE id > $1 ORDER BY id LIMIT $2`, from, limit+1)
+	rows, err := o.DB.Read.QueryContext(ctx, `SELECT `+keyColumns+`, created_at FROM access_key WHERE id > $1 ORDER BY id LIMIT $2`, from, limit+1)
 	if err != nil {
 		return nil, "", fmt.Errorf("list keys: %w", outage(err))
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var k KeyInfo
 		var at int64
-		if err := rows.Scan(&k.ID, &k.Name, &k.Role, &at); err != nil {
+		k, err := scanKey(rows, &at)
+		if err != nil {
 			return nil, "", fmt.Errorf("list keys: %w", outage(err))
 		}
-		k.CreatedAt = time.UnixMicro(at).UTC()
-		list = append(list, k)
+		list = append(list, KeyInfo{ID: k.ID, Name: k.Name, Role: k.Role, Sources: k.Sources, MayActivate: k.MayActivate, CreatedAt: time.UnixMicro(at).UTC()})
 	}
 	if err := rows.Err(); err != nil {
 		return nil, "", fmt.Errorf("list keys: %w", outage(err))

@@ -178,11 +178,15 @@ func idOf(name string) string {
 
 // insertSource adds the row of a new source with a new token.
 func (o *Objects) insertSource(ctx context.Context, tx *sql.Tx, spec source.Spec) error {
-	if _, err := source.Compile(spec); err != nil {
+	src, err := source.Compile(spec)
+	if err != nil {
 		return asInvalid(err)
 	}
+	if err := mapperThere(ctx, tx, src); err != nil {
+		return err
+	}
 	var deleted bool
-	err := tx.QueryRowContext(ctx, `SELECT deleted FROM source WHERE id = $1`, spec.ID).Scan(&deleted)
+	err = tx.QueryRowContext(ctx, `SELECT deleted FROM source WHERE id = $1`, spec.ID).Scan(&deleted)
 	switch {
 	case err == nil && deleted:
 		return exists("source %q was deleted and its id stays with its events: choose another id", spec.ID)
@@ -197,8 +201,8 @@ func (o *Objects) insertSource(ctx context.Context, tx *sql.Tx, spec source.Spec
 	}
 	hash, sealed := o.newToken(spec.ID)
 	now := o.now().UnixMicro()
-	_, err = tx.ExecContext(ctx, `INSERT INTO source (id, spec, token_hash, token_sealed, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6)`,
-		spec.ID, string(text), hash, sealed, now, now)
+	_, err = tx.ExecContext(ctx, `INSERT INTO source (id, spec, token_hash, token_sealed, mapper, mapper_version, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		spec.ID, string(text), hash, sealed, src.MapperName, src.MapperVersion, now, now)
 	return err
 }
 
@@ -209,11 +213,19 @@ func (o *Objects) updateSource(ctx context.Context, tx *sql.Tx, row *sourceRow, 
 	if err != nil || diff == nil {
 		return nil, err
 	}
+	src, err := source.Compile(spec)
+	if err != nil {
+		return nil, asInvalid(err)
+	}
+	if err := mapperThere(ctx, tx, src); err != nil {
+		return nil, err
+	}
 	text, err := json.Marshal(spec)
 	if err != nil {
 		return nil, err
 	}
-	_, err = tx.ExecContext(ctx, `UPDATE source SET spec = $1, updated_at = $2 WHERE id = $3`, string(text), o.now().UnixMicro(), row.id)
+	_, err = tx.ExecContext(ctx, `UPDATE source SET spec = $1, mapper = $2, mapper_version = $3, updated_at = $4 WHERE id = $5`,
+		string(text), src.MapperName, src.MapperVersion, o.now().UnixMicro(), row.id)
 	return diff, err
 }
 

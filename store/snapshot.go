@@ -14,7 +14,7 @@ import (
 
 // Snapshot is what a node needs of the objects to take requests in, as of one
 // moment: the sources, deleted ones too, with the digests of their tokens and
-// secrets, and the access keys. A node keeps its last one on its own disk
+// secrets, the access keys, and which mappers' versions may have to run. A node keeps its last one on its own disk
 // (SaveSnapshot) and starts from it while the store is away. It does not change,
 // so it is safe for concurrent use.
 type Snapshot struct {
@@ -23,14 +23,13 @@ type Snapshot struct {
 	TakenAt time.Time
 
 	sources []sourceRow // without the sealed tokens
-	keys    map[[32]byte]snapshotKey
+	keys    map[[32]byte]Key
+	mappers []LiveMapper
 }
-
-type snapshotKey struct{ name, role string }
 
 // Snapshot reads the objects as of one moment.
 func (o *Objects) Snapshot(ctx context.Context) (*Snapshot, error) {
-	s := &Snapshot{StoreID: o.DB.ID, TakenAt: o.now().UTC(), keys: map[[32]byte]snapshotKey{}}
+	s := &Snapshot{StoreID: o.DB.ID, TakenAt: o.now().UTC(), keys: map[[32]byte]Key{}}
 	err := o.DB.snapshot(ctx, func(tx *sql.Tx) (err error) {
 		if s.Version, err = version(ctx, tx); err != nil {
 			return err
@@ -38,29 +37,32 @@ func (o *Objects) Snapshot(ctx context.Context) (*Snapshot, error) {
 		if s.sources, err = readSources(ctx, tx, `TRUE`); err != nil {
 			return err
 		}
+		if s.mappers, err = readLiveMappers(ctx, tx); err != nil {
+			return err
+		}
 		return s.readKeys(ctx, tx)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read the sources and keys: %w", err)
+		return nil, fmt.Errorf("read the sources, mappers and keys: %w", err)
 	}
 	return s, nil
 }
 
 func (s *Snapshot) readKeys(ctx context.Context, tx *sql.Tx) error {
-	rows, err := tx.QueryContext(ctx, `SELECT hash, name, role FROM access_key`)
+	rows, err := tx.QueryContext(ctx, `SELECT `+keyColumns+`, hash FROM access_key`)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var hash []byte
-		var k snapshotKey
-		if err := rows.Scan(&hash, &k.name, &k.role); err != nil {
+		k, err := scanKey(rows, &hash)
+		if err != nil {
 			return err
 		}
 		digest, err := digestOf(hash)
 		if err != nil {
-			return fmt.Errorf("key %q: %w", k.name, err)
+			return fmt.Errorf("key %q: %w", k.Name, err)
 		}
 		s.keys[digest] = k
 	}
@@ -113,9 +115,9 @@ func carryOver(src, old *source.Source) *source.Source {
 }
 
 // KeyByHash finds an access key as Objects.KeyByHash does.
-func (s *Snapshot) KeyByHash(hash [32]byte) (name, role string, ok bool) {
-	k, ok := s.keys[hash]
-	return k.name, k.role, ok
+func (s *Snapshot) KeyByHash(hash [32]byte) (k Key, ok bool) {
+	k, ok = s.keys[hash]
+	return k, ok
 }
 
 // NextExpiry is when the next secret that lives now ends, and with it the

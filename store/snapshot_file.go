@@ -18,6 +18,9 @@ import (
 //	store   36 bytes and "\n"   the store's id
 //	body    …                   JSON of snapshotBody, sealed (Seal) for the place snapshot|ID|objects
 //
+// What the body holds goes by the schema's version, which it names: a build
+// reads what itself and builds before it wrote.
+//
 // Sealing keeps partners' settings from who finds the disk, and tells bytes
 // that were damaged, or written by somebody else, from what a node wrote.
 const (
@@ -35,6 +38,7 @@ type snapshotBody struct {
 	TakenAt int64            `json:"taken_at"` // microseconds
 	Sources []snapshotSource `json:"sources"`
 	Keys    []snapshotAccess `json:"keys"`
+	Mappers []snapshotMapper `json:"mappers,omitempty"`
 }
 
 type snapshotSource struct {
@@ -51,9 +55,29 @@ type snapshotSecret struct {
 }
 
 type snapshotAccess struct {
-	Hash []byte `json:"hash"`
-	Name string `json:"name"`
-	Role string `json:"role"`
+	Hash        []byte   `json:"hash"`
+	ID          int64    `json:"id,omitempty"`
+	Name        string   `json:"name"`
+	Role        string   `json:"role"`
+	Sources     []string `json:"sources,omitempty"`
+	MayActivate bool     `json:"may_activate,omitempty"`
+}
+
+// snapshotMapper is a LiveMapper. The modules themselves are no part of the
+// file: a node keeps those beside it, under their digests.
+type snapshotMapper struct {
+	Name     string            `json:"name"`
+	Active   int               `json:"active,omitempty"`
+	Previous int               `json:"previous,omitempty"`
+	Shadow   int               `json:"shadow,omitempty"`
+	Versions []snapshotVersion `json:"versions"`
+}
+
+type snapshotVersion struct {
+	Version   int         `json:"version"`
+	Digest    []byte      `json:"digest"`
+	FuelLimit int64       `json:"fuel_limit"`
+	State     MapperState `json:"state"`
 }
 
 // SaveSnapshot puts s into the file at path, whole or not at all: after a power
@@ -91,8 +115,9 @@ func (s *Snapshot) body(schema int64) *snapshotBody {
 		b.Sources = append(b.Sources, out)
 	}
 	for hash, k := range s.keys {
-		b.Keys = append(b.Keys, snapshotAccess{hash[:], k.name, k.role})
+		b.Keys = append(b.Keys, snapshotAccess{hash[:], k.ID, k.Name, k.Role, k.Sources, k.MayActivate})
 	}
+	b.Mappers = mappersToFile(s.mappers)
 	return b
 }
 
@@ -168,7 +193,7 @@ func (o *Objects) loadSnapshot(path string) (*Snapshot, error) {
 
 // snapshot makes the Snapshot that a file tells of.
 func (b *snapshotBody) snapshot(id string) (*Snapshot, error) {
-	s := &Snapshot{StoreID: id, Version: b.Version, TakenAt: time.UnixMicro(b.TakenAt).UTC(), keys: map[[32]byte]snapshotKey{}}
+	s := &Snapshot{StoreID: id, Version: b.Version, TakenAt: time.UnixMicro(b.TakenAt).UTC(), keys: map[[32]byte]Key{}}
 	for _, in := range b.Sources {
 		r := sourceRow{id: in.ID, spec: in.Spec, deleted: in.Deleted}
 		var err error
@@ -189,9 +214,11 @@ func (b *snapshotBody) snapshot(id string) (*Snapshot, error) {
 		if err != nil {
 			return nil, fmt.Errorf("key %q: %w", k.Name, err)
 		}
-		s.keys[hash] = snapshotKey{k.Name, k.Role}
+		s.keys[hash] = Key{ID: k.ID, Name: k.Name, Role: k.Role, Sources: k.Sources, MayActivate: k.MayActivate}
 	}
-	return s, nil
+	var err error
+	s.mappers, err = mappersFromFile(b.Mappers)
+	return s, err
 }
 
 // readBounded reads a file of at most max bytes.

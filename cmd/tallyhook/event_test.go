@@ -13,13 +13,13 @@ import (
 	"github.com/tallyhook/tallyhook/sink"
 )
 
-var rewrite = flag.Bool("rewrite", false, "write testdata/golden anew")
+var goldenAnew = flag.Bool("rewrite", false, "write testdata/golden anew")
 
 // golden compares what a person reads with a file.
 func golden(t *testing.T, name string, have []byte) {
 	t.Helper()
 	path := filepath.Join("testdata", "golden", name)
-	if *rewrite {
+	if *goldenAnew {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
 		}

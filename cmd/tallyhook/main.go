@@ -41,6 +41,9 @@ type cli struct {
 	Demo     demoCmd     `cmd:"" help:"Run a node on a temporary folder, play realistic traffic into it and show what happens."`
 	Apply    applyCmd    `cmd:"" help:"Bring sources, campaigns, publishers and buyers to what a file says; shows what changes."`
 	Source   sourceCmd   `cmd:"" help:"List, show, create, rotate, pause and resume sources."`
+	Mapper   mapperCmd   `cmd:"" help:"Write, test, upload and run mappers of partners."`
+	Key      keyCmd      `cmd:"" help:"Make, list and end keys of the admin API."`
+	Admit    admitCmd    `cmd:"" name:"mapper-admission" hidden:"" help:"Judge one module; runs as a child of a node or of mapper test."`
 	Calls    callsCmd    `cmd:"" help:"Tell a running node about calls."`
 	Store    storeCmd    `cmd:"" name:"store" help:"Bring the primary store's schema up, give nodes their role, say how it stands."`
 	Node     nodeCmd     `cmd:"" help:"List the nodes that share the primary store."`

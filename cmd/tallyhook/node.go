@@ -17,7 +17,6 @@ import (
 	"github.com/tallyhook/tallyhook/event"
 	"github.com/tallyhook/tallyhook/ingest"
 	"github.com/tallyhook/tallyhook/journal"
-	"github.com/tallyhook/tallyhook/mapper"
 	"github.com/tallyhook/tallyhook/match"
 	"github.com/tallyhook/tallyhook/pipeline"
 	"github.com/tallyhook/tallyhook/sink"
@@ -63,6 +62,7 @@ type node struct {
 	store         health
 	ships         health
 	caches        caches
+	mappers       *mappers
 
 	reloading sync.Mutex
 	mu        sync.Mutex
@@ -81,7 +81,7 @@ func openNode(ctx context.Context, opt *Options, cfg serveCmd, log *slog.Logger)
 			err = errors.Join(err, n.close())
 		}
 	}()
-	for _, step := range []func(context.Context) error{n.bind, n.openStore, n.openJournal, n.openCaches, n.openActivity, n.openStream, n.openConsole} {
+	for _, step := range []func(context.Context) error{n.bind, n.openStore, n.openJournal, n.openCaches, n.openActivity, n.openMappers, n.openStream, n.openConsole} {
 		if err := step(ctx); err != nil {
 			return n, err
 		}
@@ -122,14 +122,20 @@ func (n *node) openStream(context.Context) (err error) {
 		return err
 	}
 	n.onClose(n.inHand.Close)
+	waiting, err := pipeline.OpenInHand(filepath.Join(n.opt.Data, "in-hand-waiting"))
+	if err != nil {
+		return err
+	}
+	n.onClose(waiting.Close)
 	board := ingest.NewBoard(time.Now)
 	n.pipeline = &pipeline.Pipeline{
-		Mapper:  mapper.NewBuiltin(n.live),
+		Mapper:  n.mappers.mapper,
 		Matcher: n.caches.matcher,
 		Ledger:  explained{n.ledger, n.db},
 		Deliver: board.Deliver,
 		Observe: n.observe,
 		InHand:  n.inHand,
+		Waiting: waiting,
 		Now:     time.Now,
 		Log:     n.log,
 	}
@@ -176,7 +182,8 @@ func (n *node) openConsole(context.Context) (err error) {
 		Objects: n.objects, Activity: &sink.Activity{DB: n.db.Read}, Books: &sink.Books{DB: n.db.Read}, VerifyDB: n.db.Read,
 		Node: n, PostbackBase: n.base(), Changed: n.reload, Registry: registry, Log: n.log, Version: version,
 	}
-	cfg.Keys = func(hash [32]byte) (name, role string, ok bool) { return n.snap.Load().KeyByHash(hash) }
+	cfg.Keys = func(hash [32]byte) (store.Key, bool) { return n.snap.Load().KeyByHash(hash) }
+	cfg.Admitter = n.mappers
 	if n.analysts != nil {
 		cfg.Query = n.analysts.Query
 	}

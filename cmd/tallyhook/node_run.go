@@ -31,6 +31,7 @@ func (n *node) run(ctx context.Context) error {
 		})
 	}
 	goOn(n.watchObjects)
+	goOn(n.mappers.run)
 	goOn(n.runStream)
 	goOn(n.feedIndex)
 	goOn(n.watchHealth)

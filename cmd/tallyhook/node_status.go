@@ -14,9 +14,6 @@ import (
 
 // observe counts what a committed batch was.
 func (n *node) observe(b *event.Batch, res sink.Result, t pipeline.Timings) {
-	if len(b.Records) == 0 {
-		return
-	}
 	// Runs of one source and status are counted at once: most batches have few.
 	for i := 0; i < len(b.Events); {
 		first := &b.Events[i]
@@ -28,10 +25,13 @@ func (n *node) observe(b *event.Batch, res sink.Result, t pipeline.Timings) {
 			}
 			same++
 		}
-		if !first.IsCall {
+		if !first.IsCall && first.Verdict.Status != event.NoStatus { // another node has decided it
 			n.tally.Add(first.Record.Source, first.Verdict.Status, same)
 		}
 		i += same
+	}
+	if len(b.Records) == 0 {
+		return
 	}
 	n.steps.Observe(console.StepQueue, time.Duration(b.BegunAt-b.Records[0].ReceivedAt)*time.Microsecond)
 	n.steps.Observe(console.StepMap, t.Map)

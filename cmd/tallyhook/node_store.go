@@ -11,6 +11,7 @@ import (
 
 	"github.com/tallyhook/tallyhook/event"
 	"github.com/tallyhook/tallyhook/journal"
+	"github.com/tallyhook/tallyhook/sink"
 	"github.com/tallyhook/tallyhook/source"
 	"github.com/tallyhook/tallyhook/store"
 )
@@ -124,14 +125,17 @@ func (n *node) use(snap *store.Snapshot) error {
 		n.live.Swap(dir)
 	}
 	n.snap.Store(snap)
+	if n.mappers != nil {
+		n.mappers.update(snap)
+	}
 	n.expires, _ = snap.NextExpiry(time.Now())
 	return nil
 }
 
 // knows says whether a key is good for telling calls.
 func (n *node) knows(hash [32]byte) bool {
-	_, role, ok := n.snap.Load().KeyByHash(hash)
-	return ok && role == store.RoleAdmin
+	key, ok := n.snap.Load().KeyByHash(hash)
+	return ok && key.Role == store.RoleAdmin
 }
 
 // openJournal opens the journal; a new one obtains its stream from the store.
@@ -183,6 +187,8 @@ func (n *node) attach(ctx context.Context) error {
 		}
 	}
 	n.pipeline.Journal = stream{reader, n.journal}
+	n.pipeline.Backlog = &waitingRecords{mapper: n.mappers.mapper,
+		store: &sink.Backlog{DB: n.db.Read, Stream: n.journal.Stream(), Now: time.Now}}
 	n.pipeline.Start(n.journal.Stream(), info.NextSeq)
 	n.attached.Store(true)
 	return nil
@@ -205,6 +211,12 @@ func (n *node) runStream(ctx context.Context) error {
 		}
 	}
 	close(n.reached)
+	select { // so that the first postbacks need not wait for their mappers
+	case <-n.mappers.warm:
+	case <-time.After(mapperWarmMax):
+	case <-ctx.Done():
+		return nil
+	}
 	if n.cfg.PausePipeline {
 		return nil
 	}

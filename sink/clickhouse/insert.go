@@ -73,6 +73,7 @@ func newBlock() *block {
 		columnOf("delta_micros", "Int64", func(r *row) int64 { return r.delta }),
 		columnOf("share_delta_micros", "Int64", func(r *row) int64 { return r.shareDelta }),
 		columnOf("mapper", word, func(r *row) string { return r.mapper }),
+		columnOf("fuel", "UInt64", func(r *row) uint64 { return uint64(r.fuel) }),
 		columnOf("peer", word, func(r *row) string { return r.peer }),
 		columnOf("us_queue", "UInt64", func(r *row) uint64 { return uint64(r.usQueue) }),
 		columnOf("us_map", "UInt64", func(r *row) uint64 { return uint64(r.usMap) }),

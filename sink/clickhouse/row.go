@@ -23,6 +23,7 @@ type row struct {
 	currency                   string
 	delta, shareDelta          int64
 	mapper, peer               string
+	fuel                       int64
 	usQueue, usMap, usMatch    int64
 	usTotal                    int64
 	report                     string
@@ -35,7 +36,7 @@ type row struct {
 const rowsSQL = `SELECT v.change_seq, v.stream, v.seq, v.n, v.revision, v.final, v.status, v.reason, coalesce(v.detail, ''),
   v.source, v.received_at, v.decided_at, v.kind, v.strategy, v.candidates,
   coalesce(v.call_id, ''), coalesce(v.call_caller, ''), coalesce(v.caller, ''), v.duration, v.payout, v.value, coalesce(v.currency, ''),
-  v.delta, v.share_delta, v.mapper, v.peer, v.us_queue, v.us_map, v.us_match, v.us_total, coalesce(v.report, ''),
+  v.delta, v.share_delta, v.mapper, v.fuel, v.peer, v.us_queue, v.us_map, v.us_match, v.us_total, coalesce(v.report, ''),
   coalesce(c.campaign, ''), coalesce(c.publisher, ''), coalesce(c.buyer, ''),
   coalesce(c.ended_at, c.started_at + c.duration * 1000000), c.duration
 FROM verdict v LEFT JOIN call c ON c.no = v.call
@@ -45,7 +46,7 @@ func (r *row) scan(rows *sql.Rows) error {
 	return rows.Scan(&r.changeSeq, &r.stream, &r.seq, &r.n, &r.revision, &r.final, &r.status, &r.reason, &r.detail,
 		&r.source, &r.receivedAt, &r.decidedAt, &r.kind, &r.strategy, &r.candidates,
 		&r.callID, &r.callCaller, &r.caller, &r.duration, &r.payout, &r.value, &r.currency,
-		&r.delta, &r.shareDelta, &r.mapper, &r.peer, &r.usQueue, &r.usMap, &r.usMatch, &r.usTotal, &r.report,
+		&r.delta, &r.shareDelta, &r.mapper, &r.fuel, &r.peer, &r.usQueue, &r.usMap, &r.usMatch, &r.usTotal, &r.report,
 		&r.campaign, &r.publisher, &r.buyer, &r.callEndedAt, &r.callDuration)
 }
 

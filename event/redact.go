@@ -1,14 +1,12 @@
-package sink
+package event
 
 import (
 	"encoding/json"
 	"strings"
-
-	"github.com/tallyhook/tallyhook/event"
 )
 
-// redacted stands where a secret was.
-const redacted = "***"
+// Redacted stands where a secret was.
+const Redacted = "***"
 
 // Redacting walks the text and copies what is no secret as it is. Names count
 // decoded (percent signs, JSON escapes) and in any case. Where the form of a
@@ -16,19 +14,19 @@ const redacted = "***"
 // the first word that sounds like a secret goes: better a text that is less
 // use for diagnosis than a secret in a database.
 
-// redactAll replaces a value that is a secret as a whole.
-func redactAll(dst []byte, s string) []byte {
+// RedactAll replaces a value that is a secret as a whole.
+func RedactAll(dst []byte, s string) []byte {
 	if s == "" {
 		return dst
 	}
-	return append(dst, redacted...)
+	return append(dst, Redacted...)
 }
 
 func keepAll(dst []byte, s string) []byte { return append(dst, s...) }
 
-// redactQuery copies a query string or form. A value runs to the next "&";
+// RedactQuery copies a query string or form. A value runs to the next "&";
 // names also begin after ";" and "?", as some senders separate them.
-func redactQuery(dst []byte, s string) []byte {
+func RedactQuery(dst []byte, s string) []byte {
 	for s != "" {
 		pair := s
 		if i := strings.IndexByte(s, '&'); i >= 0 {
@@ -50,10 +48,10 @@ func redactPair(dst []byte, pair string) []byte {
 		}
 		name := rest[strings.LastIndexAny(rest[:eq], ";?")+1 : eq]
 		value := rest[eq+1:]
-		if event.SecretNameIn(name, '%') {
+		if SecretNameIn(name, '%') {
 			end := strings.TrimSuffix(value, "&")
 			dst = append(dst, pair[:len(pair)-len(value)]...)
-			return append(redactAll(dst, end), value[len(end):]...)
+			return append(RedactAll(dst, end), value[len(end):]...)
 		}
 		next := strings.IndexAny(value, ";?")
 		if next < 0 {
@@ -69,26 +67,26 @@ func redactPair(dst []byte, pair string) []byte {
 // ends behind the first secret name that something is assigned to.
 func redactNested(dst []byte, s string) []byte {
 	if strings.IndexByte(s, '%') >= 0 || strings.IndexByte(s, '\\') >= 0 {
-		if end := event.NextSecret(s, event.Assigned); end >= 0 {
-			return append(append(dst, s[:end]...), redacted...)
+		if end := NextSecret(s, Assigned); end >= 0 {
+			return append(append(dst, s[:end]...), Redacted...)
 		}
 	}
 	return append(dst, s...)
 }
 
-// redactURL copies text that may be or hold a URL: only what follows its first
+// RedactURL copies text that may be or hold a URL: only what follows its first
 // "?" is taken for a query.
-func redactURL(dst []byte, s string) []byte {
+func RedactURL(dst []byte, s string) []byte {
 	i := strings.IndexByte(s, '?')
 	if i < 0 {
 		return redactNested(dst, s)
 	}
-	return redactQuery(append(dst, s[:i+1]...), s[i+1:])
+	return RedactQuery(append(dst, s[:i+1]...), s[i+1:])
 }
 
-// redactorOf says how to read a body. The content type is often wrong, so the
+// RedactorOf says how to read a body. The content type is often wrong, so the
 // first character counts more.
-func redactorOf(contentType, body string) func(dst []byte, s string) []byte {
+func RedactorOf(contentType, body string) func(dst []byte, s string) []byte {
 	i := 0
 	for i < len(body) && (body[i] <= ' ' || body[i] == 0xEF || body[i] == 0xBB || body[i] == 0xBF) {
 		i++ // blanks and a byte order mark
@@ -101,7 +99,7 @@ func redactorOf(contentType, body string) func(dst []byte, s string) []byte {
 	case body[i] == '<' || foldContains(contentType, "multipart") || foldContains(contentType, "xml"):
 		return redactOpaque
 	}
-	return redactQuery
+	return RedactQuery
 }
 
 // foldContains reports whether s holds the lower-case word in any case.
@@ -117,8 +115,8 @@ func foldContains(s, word string) bool {
 // redactOpaque copies a text whose form we do not rely on up to the first word
 // that sounds like a secret.
 func redactOpaque(dst []byte, s string) []byte {
-	if end := event.NextSecret(s, event.AnyPlace); end >= 0 {
-		return append(append(dst, s[:end]...), redacted...)
+	if end := NextSecret(s, AnyPlace); end >= 0 {
+		return append(append(dst, s[:end]...), Redacted...)
 	}
 	return append(dst, s...)
 }
@@ -127,7 +125,7 @@ func redactOpaque(dst []byte, s string) []byte {
 // "***", whatever it is, null excepted.
 func redactJSON(dst []byte, s string) []byte {
 	switch {
-	case event.NextSecret(s, event.AnyPlace) < 0 && !strings.Contains(s, `\u00`) && !strings.Contains(s, "?"):
+	case NextSecret(s, AnyPlace) < 0 && !strings.Contains(s, `\u00`) && !strings.Contains(s, "?"):
 		return append(dst, s...)
 	case !json.Valid([]byte(s)):
 		return redactOpaque(dst, s)
@@ -145,14 +143,14 @@ func redactJSON(dst []byte, s string) []byte {
 		colon := skipBlank(s, end)
 		if colon == len(s) || s[colon] != ':' {
 			dst = append(dst, '"')
-			dst = append(redactURL(dst, s[i+1:end-1]), '"')
+			dst = append(RedactURL(dst, s[i+1:end-1]), '"')
 			i = end
 			continue
 		}
 		value := skipBlank(s, colon+1)
 		dst = append(dst, s[i:value]...)
 		key := s[i+1 : end-1]
-		if i = value; event.SecretNameIn(key, '\\') {
+		if i = value; SecretNameIn(key, '\\') {
 			i = skipJSON(s, value)
 			dst = appendHidden(dst, s[value:i])
 		}
@@ -166,7 +164,7 @@ func appendHidden(dst []byte, value string) []byte {
 	case "null", `""`:
 		return append(dst, value...)
 	}
-	return append(append(append(dst, '"'), redacted...), '"')
+	return append(append(append(dst, '"'), Redacted...), '"')
 }
 
 func skipBlank(s string, i int) int {
@@ -218,7 +216,7 @@ func skipJSON(s string, i int) int {
 	return i
 }
 
-// secretHeader reports whether a header's value is a secret as a whole.
-func secretHeader(name string) bool {
-	return strings.EqualFold(name, "cookie") || strings.EqualFold(name, "set-cookie") || event.SecretNameIn(name, 0)
+// SecretHeader reports whether a header's value is a secret as a whole.
+func SecretHeader(name string) bool {
+	return strings.EqualFold(name, "cookie") || strings.EqualFold(name, "set-cookie") || SecretNameIn(name, 0)
 }

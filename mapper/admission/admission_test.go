@@ -1,0 +1,240 @@
+package admission
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tallyhook/tallyhook/mapper/rewrite"
+	"github.com/tallyhook/tallyhook/mapper/wasm"
+)
+
+const childArgument = "run-as-admission-child"
+
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == childArgument {
+		if err := Child(os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	if len(os.Args) == 3 && os.Args[1] == fakeArgument {
+		fakes[os.Args[2]]()
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+var self = []string{"/proc/self/exe", childArgument}
+
+// sold is a report of call c1 for 12.50.
+var sold = out(2, "c1", 6, "12.50")
+
+const wantsSold = "-- one/request --\nGET ?a=1\n-- one/reports --\n{\"call_id\":\"c1\",\"payout\":12.5}\n"
+
+func request(g guest) Request {
+	return Request{Code: g.bytes(), Vectors: []byte(wantsSold), FuelMax: FuelMaxStandard, Limits: rewrite.Default()}
+}
+
+func admit(t *testing.T, r Request) *Verdict {
+	t.Helper()
+	v, err := Run(context.Background(), self, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func TestAdmitted(t *testing.T) {
+	r := request(guest{data: sold, init: i32(0), start: repeat(1000, i32(1), drop)})
+	r.Vectors = append(r.Vectors, "-- two/source --\ncurrency: EUR\n-- two/request --\nPOST\n\nx\n-- two/reports --\n{\"call_id\":\"c1\",\"payout\":\"12.50\",\"currency\":\"EUR\"}\n"...)
+	r.Config = []byte("x=1")
+	v := admit(t, r)
+	if !v.Admitted || len(v.Reasons) > 0 || len(v.Vectors) != 2 {
+		t.Fatalf("%+v", v)
+	}
+	if v.ModuleBytes != len(r.Code) || v.RewrittenBytes <= v.ModuleBytes || v.MemoryPages != 2 || v.WorstFuel < 1 || v.FuelLimit != FuelMin || len(v.SHA256) != 64 {
+		t.Errorf("%+v", v)
+	}
+	if v.InitFuel < 2000 || v.InitFuel > 3000 {
+		t.Errorf("start-up took %d units, want those of 2,000 instructions and a little more", v.InitFuel)
+	}
+	if want := []string{"memory", "mapper_v1_buffer", "mapper_v1_map", "mapper_v1_init"}; !reflect.DeepEqual(v.Exports, want) {
+		t.Errorf("exports %v, want %v", v.Exports, want)
+	}
+	for i, name := range []string{"one", "two"} {
+		if x := v.Vectors[i]; x.Name != name || !x.OK || x.Fuel < 1 || x.Pages != 2 || x.Nanos < 1 || x.Diff != nil {
+			t.Errorf("%+v", x)
+		}
+	}
+	again := admit(t, r)
+	for _, v := range []*Verdict{v, again} {
+		v.CompileMillis = 0
+		for i := range v.Vectors {
+			v.Vectors[i].Nanos = 0
+		}
+	}
+	if !reflect.DeepEqual(v, again) {
+		t.Errorf("the same module twice:\n%+v\n%+v", v, again)
+	}
+}
+
+// A call may take twenty times what the worst vector took, up to the tier.
+func TestFuelLimit(t *testing.T) {
+	f := func(instructions int, tier int64, want func(worst int64) int64) {
+		t.Helper()
+		r := request(guest{data: sold, mapping: cat(repeat(instructions, i32(1), drop), place(outputAt, len(sold)))})
+		r.FuelMax = tier
+		if v := admit(t, r); !v.Admitted || v.WorstFuel < 2*int64(instructions) || v.FuelLimit != want(v.WorstFuel) {
+			t.Errorf("%d instructions, tier %d: %+v", instructions, tier, v)
+		}
+	}
+	f(1000, FuelMaxStandard, func(int64) int64 { return FuelMin })
+	f(10_000, FuelMaxStandard, func(worst int64) int64 { return 20 * worst })
+	f(10_000, 300_000, func(int64) int64 { return 300_000 })
+}
+
+func TestRefused(t *testing.T) {
+	f := func(code, word string, r Request) *Verdict {
+		t.Helper()
+		r.CacheDir = filepath.Join(t.TempDir(), "cache")
+		v := admit(t, r)
+		if v.Admitted || v.FuelLimit != 0 || len(v.Reasons) == 0 || v.Reasons[0].Code != code || !strings.Contains(v.Reasons[0].Text, word) {
+			t.Errorf("want %s with %q, got %+v", code, word, v)
+		}
+		if left := files(t, r.CacheDir); len(left) > 0 {
+			t.Errorf("%s leaves %v", code, left)
+		}
+		return v
+	}
+	with := func(change func(*Request)) Request {
+		r := request(guest{data: sold})
+		change(&r)
+		return r
+	}
+	f("not_wasm", "", with(func(r *Request) { r.Code = []byte("#!/bin/sh") }))
+	f("module_bytes", "at most 4194304", with(func(r *Request) { r.Code = make([]byte, 5<<20) }))
+	f(CodeConfigBytes, "at most 16384", with(func(r *Request) { r.Config = make([]byte, 17<<10) }))
+	f(CodeVectorsBytes, "at most 1048576", with(func(r *Request) { r.Vectors = make([]byte, 2<<20) }))
+	f(CodeNoVectors, "tallyhook mapper vectors", with(func(r *Request) { r.Vectors = nil }))
+	f(CodeVectorsBad, "vector one", with(func(r *Request) { r.Vectors = []byte("-- one/request --\nGET\n") }))
+	f("config_unused", "mapper_v1_init", with(func(r *Request) { r.Config = []byte("x") }))
+
+	f("export_missing", "mapper_v1_map", request(guest{data: sold, without: "mapper_v1_map"}))
+	f("memory_export", "memory", request(guest{data: sold, without: "memory"}))
+	f("export_signature", "(i32) -> i64", request(guest{data: sold, mapType: 3, mapping: i32(0)}))
+	f("import_unknown", "env.abort", request(guest{data: sold, imports: section(2, vec(cat(text("env"), text("abort"), op(0, 0))))}))
+	f("invalid_wasm", "not valid", request(guest{data: sold, mapping: i32(0)}))
+	f("config_refused", "code 1", request(guest{data: sold, init: i32(1)}))
+	f(CodeStartFailed, "start", request(guest{data: sold, start: unreachable}))
+	f(CodeStartFailed, "100,000,000", request(guest{data: sold, start: forever}))
+	f(CodeStartFailed, "mapper_v1_init", request(guest{data: sold, init: cat(forever, i32(0))}))
+
+	v := f(CodeVectorDiffers, "one", request(guest{data: out(2, "c1", 6, "1250")}))
+	if len(v.Vectors) != 1 || v.Vectors[0].OK || !reflect.DeepEqual(v.Vectors[0].Diff, []string{"report 1: payout: want 12.50, got 1250.00"}) {
+		t.Errorf("%+v", v.Vectors)
+	}
+	f(CodeVectorDiffers, "one", request(guest{mapping: i64(0)}))
+	f(CodeVectorBroke, "mapper_trapped", request(guest{mapping: cat(unreachable, i64(0))}))
+	f(CodeVectorBroke, "mapper_result_bad", request(guest{data: out(77, "x")}))
+	f(CodeVectorBroke, "one", request(guest{mapping: place(0x7fffffff, 9)}))
+	f(CodeVectorBroke, "one", request(guest{mapping: place(outputAt, 30000)}))
+	f(CodeVectorBroke, "mapper_too_deep", request(guest{mapping: cat(get(0), op(0x10, 1))}))
+
+	v = f(CodeNeedsMoreFuel, "more than 50,000,000", request(guest{mapping: cat(forever, i64(0))}))
+	if strings.Contains(v.Reasons[0].Text, "tier large") {
+		t.Errorf("an endless loop is sent to the larger tier: %s", v.Reasons[0].Text)
+	}
+	// A local is counted down from four million, at some units a turn.
+	counting := cat(i32(4_000_000), set(1), op(0x03, 0x40), get(1), i32(1), op(0x6b, 0x22, 1, 0x0d, 0), end, place(outputAt, len(sold)))
+	slow := request(guest{data: sold, locals: 1, mapping: counting})
+	f(CodeNeedsMoreFuel, "tier large", slow)
+	slow.FuelMax = FuelMaxLarge
+	if v := admit(t, slow); !v.Admitted || v.FuelLimit != FuelMaxLarge {
+		t.Errorf("in tier large: %+v", v)
+	}
+}
+
+// A mapper that remembers what came before is found out, whether the memory
+// shows at once or in the second call only, with one vector or with many.
+func TestKeepsState(t *testing.T) {
+	sells := func(when ...[]byte) []byte { // the report while the condition holds, else a drop
+		return cat(cat(when...), op(0x04, 0x7e), place(outputAt, len(sold)), op(0x05), i64(0), end)
+	}
+	count := cat(op(0x23, 0), i32(1), add, op(0x24, 0), op(0x23, 0)) // of calls, in a global
+	f := func(g guest, names ...string) {
+		t.Helper()
+		g.data = sold
+		r := request(g)
+		r.Vectors = nil
+		for _, n := range names {
+			r.Vectors = append(r.Vectors, strings.ReplaceAll(wantsSold, "one", n)...)
+		}
+		v := admit(t, r)
+		if v.Admitted || len(v.Reasons) != 1 || v.Reasons[0].Code != CodeKeepsState || v.Vectors[0].Diff != nil {
+			t.Errorf("%+v", v)
+		}
+	}
+	f(guest{mapping: sells(count, i32(2), op(0x48))}, "one")                                          // the first call only
+	f(guest{mapping: sells(count, i32(2), op(0x47))}, "one")                                          // all but the second
+	f(guest{mapping: sells(count, i32(4), op(0x48))}, "one", "two")                                   // three calls
+	f(guest{mapping: sells(i32(0), op(0x28, 2, 0), op(0x45), i32(0), i32(1), op(0x36, 2, 0))}, "one") // in memory
+}
+
+// The node finds what the child compiled and does not compile it again.
+func TestNodeFindsNativeCode(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a", "cache")
+	r := request(guest{data: sold})
+	r.CacheDir = dir
+	if v := admit(t, r); !v.Admitted {
+		t.Fatalf("%+v", v)
+	}
+	before := files(t, dir)
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 || len(before) < 2 {
+		t.Fatalf("%v, %v, %v", info, err, before)
+	}
+	code, _, err := rewrite.Rewrite(r.Code, r.Limits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := context.Background()
+	e, err := wasm.Open(ctx, wasm.Config{CacheDir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close(ctx)
+	if _, err := e.Load(ctx, wasm.Module{Name: "a@1", Code: code, FuelPerCall: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if after := files(t, dir); !reflect.DeepEqual(before, after) {
+		t.Errorf("before the node loads it: %v\nafter: %v", before, after)
+	}
+}
+
+// files lists what is under dir, with the times of writing.
+func files(t *testing.T, dir string) map[string]time.Time {
+	t.Helper()
+	all := map[string]time.Time{}
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || path == dir || entry.IsDir() && !strings.HasPrefix(entry.Name(), "build-") {
+			return err
+		}
+		info, err := entry.Info()
+		if err == nil {
+			all[path] = info.ModTime()
+		}
+		return err
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return all
+}

@@ -1,0 +1,300 @@
+package wasm
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/tallyhook/tallyhook/mapper/abi"
+	"github.com/tallyhook/tallyhook/mapper/rewrite"
+)
+
+// calling is a mapper that calls one imported function with constants and gives
+// its result as a code (plus 1000, so that success is told from a drop).
+func calling(from, name, params, results string, args ...int64) *module {
+	m := new(module)
+	f := m.imported(from, name, params, results)
+	m.memory(2, 2)
+	var code []byte
+	for i, a := range args {
+		if params[i] == 'I' {
+			code = append(code, i64Const(a)...)
+		} else {
+			code = append(code, i32Const(int32(a))...)
+		}
+	}
+	code = append(code, call(f)...)
+	if results == "" {
+		code = append(code, i32Const(0)...)
+	}
+	m.complete(code, opI64Extend, i64Const(1000), 0x7c)
+	return m
+}
+
+func TestWASI(t *testing.T) {
+	e := openEngine(t, Config{})
+	w := newWorker(t, e)
+	const at = 70_000
+	// f calls and gives the memory at 70,000 afterwards.
+	f := func(want uint32, name, params string, args ...int64) []byte {
+		t.Helper()
+		i := instance(t, w, load(t, e, name, calling(wasiModule, name, params, "i", args...)))
+		pieces, _ := i.memory.Read(at-100, 16) // two pieces, of 3 and 4 bytes
+		for n, v := range []uint32{at - 200, 3, at - 190, 4} {
+			binary.LittleEndian.PutUint32(pieces[4*n:], v)
+		}
+		if _, code, err := i.Map(context.Background(), 0); err != nil || code != want+1000 {
+			t.Errorf("%s%v: %d, %v; want %d", name, args, int(code)-1000, err, want)
+		}
+		p, _ := i.memory.Read(at, 40)
+		return bytes.Clone(p)
+	}
+	word := binary.LittleEndian.Uint32
+	f(success, "args_sizes_get", "ii", at, at+4)
+	f(badPlace, "environ_sizes_get", "ii", at, -1)
+	f(success, "args_get", "ii", at, at)
+	if p := f(success, "clock_time_get", "iIi", 0, 0, at); binary.LittleEndian.Uint64(p) != standstill {
+		t.Errorf("the clock shows %x", p[:8])
+	}
+	f(badPlace, "clock_time_get", "iIi", 0, 0, 2*pageBytes-7)
+	if p := f(success, "fd_write", "iiii", 2, at-100, 2, at); word(p) != 7 {
+		t.Errorf("%d bytes written, want 7", word(p))
+	}
+	f(success, "fd_write", "iiii", 1, at-100, 0, at)
+	f(badFile, "fd_write", "iiii", 3, at-100, 2, at)
+	f(badPlace, "fd_write", "iiii", 1, -8, 2, at)
+	f(badPlace, "fd_write", "iiii", 1, at-100, -1, at)
+	f(badPlace, "fd_write", "iiii", 1, at-100, 2, -1)
+	f(badFile, "fd_prestat_get", "ii", 3, at)
+	f(badFile, "fd_close", "i", 1)
+	f(badFile, "path_open", "iiiiiIIii", 3, 0, at, 1, 0, 0, 0, 0, at)
+	one, two := f(success, "random_get", "ii", at, 8), f(success, "random_get", "ii", at, 8)
+	if !bytes.Equal(one, two) || word(one) == 0 || word(one[8:]) != 0 {
+		t.Errorf("%x and %x are not the same 8 bytes", one, two)
+	}
+	f(success, "random_get", "ii", at, 1024)
+	f(invalid, "random_get", "ii", at, 1025)
+	f(badPlace, "random_get", "ii", 2*pageBytes-1, 2)
+	f(success, "poll_oneoff", "iiii", at-100, at, 1, at+36)
+	if p := f(success, "poll_oneoff", "iiii", at-100, at, 1, at+36); word(p) != at-200 || word(p[36:]) != 1 {
+		t.Errorf("poll gives %x", p)
+	}
+	f(invalid, "poll_oneoff", "iiii", at, at, 0, at)
+	f(invalid, "poll_oneoff", "iiii", at, at, -1, at)
+	f(badPlace, "poll_oneoff", "iiii", at, -1, 1, at)
+	f(success, "sched_yield", "")
+
+	p := load(t, e, "exit", calling(wasiModule, "proc_exit", "i", "", 7))
+	_, _, err := instance(t, w, p).Map(context.Background(), 0)
+	wantTrap(t, err, Crash, "the module ended itself with exit code 7")
+}
+
+// Every function that is provided can be bound with the types that the check
+// compares against.
+func TestWASIBindsAll(t *testing.T) {
+	e := openEngine(t, Config{})
+	m := new(module)
+	for from, functions := range hostFunctions {
+		for name, h := range functions {
+			letters := func(types []byte) (s string) {
+				for _, t := range types {
+					s += map[byte]string{i32: "i", i64: "I"}[t]
+				}
+				return s
+			}
+			m.imported(from, name, letters(h.params), letters(h.results))
+		}
+	}
+	m.memory(2, 2)
+	m.complete(i64Const(5))
+	code, _, err := rewrite.Rewrite(m.bytes(), rewrite.Default())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := e.Load(context.Background(), Module{Name: "all", Code: code, FuelPerCall: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, code, err := instance(t, newWorker(t, e), p).Map(context.Background(), 0); code != 5 || err != nil {
+		t.Errorf("%d, %v", code, err)
+	}
+}
+
+func TestLog(t *testing.T) {
+	var lines []string
+	e := openEngine(t, Config{Log: func(module string, level int32, text []byte) {
+		lines = append(lines, fmt.Sprintf("%s %d %d %.5s", module, level, len(text), text))
+	}})
+	w := newWorker(t, e)
+	run := func(m *module, times int) []string {
+		t.Helper()
+		lines = nil
+		p := load(t, e, "m@1", m)
+		for range times {
+			if _, _, err := instance(t, w, p).Map(context.Background(), 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return lines
+	}
+	f := func(m *module, want string) {
+		t.Helper()
+		if got := strings.Join(run(m, 1), "; "); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	m := calling("mapper_v1", "log", "iii", "", 3, 70_000, 5)
+	m.data(70_000, "hello, world")
+	f(m, "m@1 3 5 hello")
+	f(calling("mapper_v1", "log", "iii", "", 3, 2*pageBytes-1, 2), "")
+	m = calling("mapper_v1", "log", "iii", "", 0, 70_000, 50_000)
+	f(m, "m@1 0 1024 \x00\x00\x00\x00\x00")
+	m = calling(wasiModule, "fd_write", "iiii", "i", 2, 70_000, 2, 70_100)
+	m.data(70_000, string(cat([]byte{20, 0x12, 1, 0, 3, 0, 0, 0}, []byte{20, 0x12, 1, 0, 0x10, 0x27, 0, 0}))) // 3 and 10,000 bytes at 70,164
+	m.data(70_164, "panic: oh")
+	f(m, "m@1 2 1024 panpa")
+
+	m = new(module)
+	log := m.imported("mapper_v1", "log", "iii", "")
+	m.memory(2, 2)
+	m.complete(repeat(LogLinesMax+5, i32Const(0), i32Const(70_000), i32Const(1), call(log)), i64Const(0))
+	if n := len(run(m, 2)); n != 2*LogLinesMax {
+		t.Errorf("%d lines of two calls, want %d", n, 2*LogLinesMax)
+	}
+}
+
+// What the host does for a module is paid for in fuel, logged or not.
+func TestHostWorkCostsFuel(t *testing.T) {
+	used := func(c Config, m *module) int64 {
+		t.Helper()
+		e := openEngine(t, c)
+		i := instance(t, newWorker(t, e), load(t, e, "m", m))
+		_, _, err := i.Map(context.Background(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return i.Fuel()
+	}
+	log := func(n int64) *module { return calling("mapper_v1", "log", "iii", "", 0, 70_000, n) }
+	sink := Config{Log: func(string, int32, []byte) {}}
+	if a, b := used(Config{}, log(1000)), used(sink, log(1000)); a != b || a != used(sink, log(0))+1000 {
+		t.Errorf("1,000 bytes cost %d units without a sink, %d with one, none %d", a, b, used(sink, log(0)))
+	}
+	write := func(n int64) *module { return calling(wasiModule, "fd_write", "iiii", "i", 1, 70_000, n, 60_000) }
+	if a, b := used(Config{}, write(4000)), used(Config{}, write(0)); a != b+4000 {
+		t.Errorf("4,000 pieces cost %d units, none %d", a, b)
+	}
+	e := openEngine(t, Config{})
+	p, err := e.Load(context.Background(), Module{Name: "m", Code: rewritten(t, write(4000)), FuelPerCall: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = instance(t, newWorker(t, e), p).Map(context.Background(), 0)
+	wantTrap(t, err, Fuel, "ran out of fuel")
+
+	// The start function, when nobody knows the counter yet.
+	m := new(module)
+	f := m.imported("mapper_v1", "log", "iii", "")
+	m.memory(2, 2)
+	m.complete(i64Const(0))
+	m.start = uleb(uint64(m.function("", "", "", 0, i32Const(0), i32Const(0), i32Const(1000), call(f))))
+	if i := instance(t, newWorker(t, e), load(t, e, "start", m)); i.InitFuelLeft() > 100_000_000-1000 {
+		t.Errorf("%d units left after a start function that logged 1,000 bytes", i.InitFuelLeft())
+	}
+}
+
+const goMapper = `package main
+
+import "unsafe"
+
+var buffer, output [32 << 10]byte
+
+//go:wasmexport mapper_v1_buffer
+func mapperBuffer() uint64 { return word(&buffer[0], len(buffer)) }
+
+func word(p *byte, n int) uint64 { return uint64(uintptr(unsafe.Pointer(p)))<<32 | uint64(n) }
+
+// mapper_v1_map gives ref_id = the value of the first pair named ref.
+//
+//go:wasmexport mapper_v1_map
+func mapperMap(n uint32) uint64 {
+	u16 := func(at int) int { return int(buffer[at]) | int(buffer[at+1])<<8 }
+	at := u16(24)
+	for range u16(6) {
+		name, value := u16(at+2), u16(at+4)
+		if string(buffer[at+6:at+6+name]) == "ref" {
+			output[0], output[2], output[3] = 1, byte(value), 0
+			copy(output[4:], buffer[at+6+name:][:value])
+			return word(&output[0], 4+value)
+		}
+		at += 6 + name + value
+	}
+	if n > 0 && buffer[4] == 1 {
+		panic("a test without a ref")
+	}
+	return 2
+}
+
+func main() {}
+`
+
+// buildGo builds a mapper in Go as a partner would.
+func buildGo(t testing.TB, source string) []byte {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range map[string]string{"main.go": source, "go.mod": "module mapper\n\ngo 1.26\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	build := exec.Command("go", "build", "-buildmode=c-shared", "-ldflags=-s -w", "-o", "mapper.wasm", ".")
+	build.Dir = dir
+	build.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "GOFLAGS=", "GOWORK=off")
+	if text, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	code, err := os.ReadFile(filepath.Join(dir, "mapper.wasm"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return code
+}
+
+func TestGoGuest(t *testing.T) {
+	var log strings.Builder
+	e := openEngine(t, Config{Log: func(_ string, level int32, text []byte) { log.Write(text) }})
+	w := newWorker(t, e)
+	limits := rewrite.Default()
+	limits.DataSegmentsMax = max(limits.DataSegmentsMax, 1<<16) // Go cuts its data at zeros
+	code, info, err := rewrite.Rewrite(buildGo(t, goMapper), limits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := e.Load(context.Background(), Module{Name: "go@1", Code: code, FuelPerCall: fuelPerCall})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2000 {
+		wantAnswer(t, w, p, "abc")
+	}
+	i := instance(t, w, p)
+	t.Logf("%d bytes, %d functions, start-up %d units, %d pages, %d units a call", len(code), info.Functions,
+		rewrite.Default().FuelInit-i.InitFuelLeft(), i.Pages(), i.Fuel())
+	in := abi.Begin(i.Input(), abi.FlagTest, 0)
+	n, _ := in.End(nil)
+	_, _, err = i.Map(context.Background(), n)
+	wantTrap(t, err, Crash, "the module crashed in function")
+	if !strings.Contains(log.String(), "panic: a test without a ref") {
+		t.Errorf("a panic prints %q", log.String())
+	}
+	wantAnswer(t, w, p, "abc")
+	if p.Made() != 2 {
+		t.Errorf("%d instances, want a second one after the panic", p.Made())
+	}
+}

@@ -1,0 +1,37 @@
+-- +goose Up
+
+-- Records whose mapper could not be asked when they came. Each has one verdict,
+-- parked with the reason mapper_unavailable, that holds its raw request; when it
+-- has been mapped its reports are decided and the row goes.
+CREATE TABLE unmapped (
+  stream      INTEGER NOT NULL,
+  seq         INTEGER NOT NULL,
+  source      TEXT    NOT NULL,
+  flags       INTEGER NOT NULL,  -- event.Flags of the record
+  received_at INTEGER NOT NULL,
+  PRIMARY KEY (stream, seq)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX unmapped_source ON unmapped (source, stream, seq);
+
+-- What a partner's mapper burnt for the record, told with its first report.
+ALTER TABLE verdict ADD COLUMN fuel INTEGER NOT NULL DEFAULT 0;
+
+DROP VIEW activity;
+-- +goose StatementBegin
+CREATE VIEW activity AS
+SELECT
+  v.stream || '-' || v.seq || CASE WHEN v.n > 0 THEN '.' || v.n ELSE '' END AS event,
+  strftime('%Y-%m-%dT%H:%M:%fZ', v.received_at / 1000000.0, 'unixepoch') AS received_at,
+  strftime('%Y-%m-%dT%H:%M:%fZ', v.decided_at / 1000000.0, 'unixepoch') AS decided_at,
+  v.source, v.status, v.reason, v.final, v.revision, v.kind, v.strategy, v.candidates,
+  v.call_id, v.call_caller, v.caller, v.duration,
+  v.payout AS payout_micros, v.currency, v.value AS value_micros,
+  v.delta AS delta_micros, v.share_delta AS share_delta_micros,
+  c.campaign, c.publisher, c.buyer,
+  v.mapper, v.peer, v.us_queue, v.us_map, v.us_match, v.us_total,
+  v.report, v.detail, v.change_seq, v.fuel
+FROM verdict v LEFT JOIN call c ON c.no = v.call
+WHERE NOT EXISTS (
+  SELECT 1 FROM verdict w
+  WHERE w.stream = v.stream AND w.seq = v.seq AND w.n = v.n AND w.revision > v.revision);
+-- +goose StatementEnd
