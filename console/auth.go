@@ -36,7 +36,7 @@ func (c *Console) authenticate(r *http.Request) (key store.Key, actor string, er
 			"this needs a key: send the header \"Authorization: Bearer KEY\"; the first start of a node writes one to admin.key in its data folder")
 	}
 	hash := source.HashToken([]byte(text))
-	key, ok, err = c.cfg.Objects.FindKey(r.Context(), hash)
+	key, ok, err = c.cfg.Objects.KeyByHash(r.Context(), hash)
 	if errors.Is(err, store.ErrUnavailable) && c.cfg.Keys != nil {
 		key, ok = c.cfg.Keys(hash) // so that the node's state can be seen meanwhile
 		err = nil
@@ -81,7 +81,7 @@ func (c *Console) authorizePartner(rt *route, r *request) error {
 		return c.cfg.Objects.ReachMapper(r.Context(), r.key.Scope(), r.PathValue("name"))
 	case reachSource:
 		if id := r.PathValue("id"); !slices.Contains(r.key.Sources, id) {
-			return refuse(http.StatusForbidden, "forbidden", "source %q is not one of key %q: it has %s", clip(id), r.key.Name, clip(strings.Join(r.key.Sources, ", ")))
+			return refuse(http.StatusForbidden, "forbidden", "source %q is not one of key %q, which has %s: ask the operator", clip(id), r.key.Name, clip(strings.Join(r.key.Sources, ", ")))
 		}
 		return nil
 	}

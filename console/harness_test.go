@@ -34,6 +34,7 @@ type bench struct {
 	node    *fakeNode
 	key     string
 	log     *lockedBuffer
+	admits  *fakeAdmitter
 	changes int   // calls of Config.Changed
 	refuses error // what Config.Changed answers
 	now     time.Time
@@ -87,15 +88,15 @@ func makeBench(t *testing.T, withNode bool) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{t: t, db: db, log: new(lockedBuffer), now: day0}
+	b := &bench{t: t, db: db, log: new(lockedBuffer), admits: new(fakeAdmitter), now: day0}
 	clock := func() time.Time { return b.now }
 	b.objects = &store.Objects{DB: db, Seal: seal, Now: clock}
-	if b.key, err = b.objects.CreateKey(t.Context(), "test", "admin", store.RoleAdmin); err != nil {
+	if _, b.key, err = b.objects.CreateKey(t.Context(), "test", store.KeySpec{Name: "admin", Role: store.RoleAdmin}); err != nil {
 		t.Fatal(err)
 	}
 	cfg := Config{
 		Objects: b.objects, Activity: &sink.Activity{DB: db.Read}, Books: &sink.Books{DB: db.Read}, VerifyDB: db.Read,
-		PostbackBase: "http://127.0.0.1:8080/", Registry: prometheus.NewRegistry(), Now: clock, Version: "test",
+		Admitter: b.admits, PostbackBase: "http://127.0.0.1:8080/", Registry: prometheus.NewRegistry(), Now: clock, Version: "test",
 		Log: slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Changed: func(context.Context) error {
 			b.changes++

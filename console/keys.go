@@ -17,7 +17,7 @@ func (c *Console) createKey(w http.ResponseWriter, r *request) error {
 	if err := decodeJSON(w, r.Request, &in); err != nil {
 		return err
 	}
-	info, text, err := c.cfg.Objects.MakeKey(r.Context(), r.actor, in)
+	info, text, err := c.cfg.Objects.CreateKey(r.Context(), r.actor, in)
 	if err != nil {
 		return err
 	}

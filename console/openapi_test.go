@@ -24,6 +24,7 @@ var document = sync.OnceValue(func() *openapi3.T {
 		panic(err)
 	}
 	openapi3filter.RegisterBodyDecoder(typeNDJSON, decodeLines)
+	openapi3filter.RegisterBodyDecoder("application/wasm", openapi3filter.FileBodyDecoder)
 	doc, err := openapi3.NewLoader().LoadFromData(text)
 	if err != nil {
 		panic(err)

@@ -18,7 +18,7 @@ func TestSecretsStayIn(t *testing.T) {
 		if strings.HasPrefix(rt.path, "/debug/pprof/") {
 			continue // profiles take their time; nothing of a request is in them
 		}
-		path := strings.NewReplacer("{id}", "path-canary", "{call_id}", "path-canary", "{$}", "").Replace(rt.path)
+		path := strings.NewReplacer("{id}", "path-canary", "{call_id}", "path-canary", "{name}", "path-canary", "{n}", "path-canary", "{$}", "").Replace(rt.path)
 		for _, body := range []string{"", `{"body-canary":1}`, `{"what":"token","sql":"SELECT 'sql-canary' FROM sql_canary"}`} {
 			b.send(rt.method, path, body, "Authorization", "Bearer wrong-key-canary")
 			b.ask(rt.method, path+"?key=query-canary", body)

@@ -3,6 +3,7 @@ package console
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -80,15 +81,15 @@ func (c *Console) lastRecords(ctx context.Context, sourceID string, take func([]
 			record = append(record, row)
 		}
 		seen += len(rows)
-		if after = next; next == "" {
-			break
+		if after = next; next != "" {
+			continue
 		}
+		if len(record) > 0 {
+			_, err = take(record)
+		}
+		return err
 	}
-	if len(record) == 0 {
-		return nil
-	}
-	_, err := take(record)
-	return err
+	return nil // the record at hand may not be whole
 }
 
 // caseOf makes a case of one record; ok is false when it cannot be made whole.
@@ -131,6 +132,8 @@ func notThere(err error) error {
 	return err
 }
 
+var errNotMapped = errors.New("its mapper was not asked yet")
+
 // wantOf is what was made of an event as what shall come of it.
 func wantOf(t *sink.Timeline) (vectors.Want, error) {
 	switch {
@@ -138,6 +141,8 @@ func wantOf(t *sink.Timeline) (vectors.Want, error) {
 		return vectors.Want{Invalid: event.Reason(t.Reason)}, nil
 	case t.Status == event.Ignored.String() && event.Reason(t.Reason) == event.MapperDropped:
 		return vectors.Want{Ignored: true}, nil
+	case event.Reason(t.Reason) == event.MapperUnavailable:
+		return vectors.Want{}, errNotMapped
 	}
 	return vectors.ParseWant(t.Report)
 }

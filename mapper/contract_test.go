@@ -14,7 +14,7 @@ import (
 	"github.com/tallyhook/tallyhook/source"
 )
 
-var rewrite = flag.Bool("rewrite", false, "write what the built-in mapper says into testdata/contract")
+var writeAnew = flag.Bool("rewrite", false, "write what the built-in mapper says into testdata/contract")
 
 // mappers are all ways to map; each must say the same of the shared corpus.
 var mappers = map[string]func(t *testing.T, live *source.Live) batchMapper{
@@ -181,12 +181,12 @@ func contract(t *testing.T, file string, open func(*testing.T, *source.Live) bat
 		for j := range b.Events {
 			got += lineOf(&b.Events[j])
 		}
-		if want := all[i].text; got != want && !*rewrite {
+		if want := all[i].text; got != want && !*writeAnew {
 			t.Errorf("%s:\n got %swant %s", s.name, got, want)
 		}
 		all[i].text = got
 	}
-	if *rewrite {
+	if *writeAnew {
 		var out strings.Builder
 		for _, s := range all {
 			out.WriteString("-- " + s.name + " --\n" + s.text)

@@ -20,7 +20,7 @@ import (
 // mappers first, what all of them cannot do within BatchTimeMax. One postback is
 // bounded by its fuel.
 const (
-	SourceTimeMax = 25 * time.Millisecond
+	SourceTimeMax = 50 * time.Millisecond
 	BatchTimeMax  = 100 * time.Millisecond
 	clockEvery    = 8 // postbacks from one look at the clock to the next
 
@@ -217,7 +217,7 @@ func (m *Mapper) askAll(ctx context.Context, w *worker) error {
 
 // askGroup asks for one group's jobs until limit has passed; the rest wait.
 func (m *Mapper) askGroup(ctx context.Context, w *worker, g *group, limit time.Duration) (took time.Duration, err error) {
-	start := m.now()
+	start, asked := m.now(), 0
 	for n, at := range g.jobs {
 		if n%clockEvery == 0 {
 			if err := ctx.Err(); err != nil {
@@ -231,13 +231,14 @@ func (m *Mapper) askGroup(ctx context.Context, w *worker, g *group, limit time.D
 			continue
 		}
 		m.askFor(ctx, w, j)
+		asked++
 		if j.answer.trap != nil {
 			took = m.now().Sub(start) // whatever broke may have taken long
 		}
 	}
 	took = m.now().Sub(start)
-	if len(g.jobs) > 0 {
-		g.version.took(len(g.jobs), took)
+	if asked > 0 {
+		g.version.took(asked, took)
 	}
 	return took, nil
 }
@@ -288,8 +289,7 @@ func kindOf(t *wasm.Trap) TrapKind {
 func (w *worker) ask(ctx context.Context, p *wasm.Program, rec *event.Record) (a answer) {
 	inst, err := w.guests.Instance(ctx, p)
 	if err != nil {
-		var trap *wasm.Trap
-		if errors.As(err, &trap) {
+		if trap := trapOf(err); trap != nil {
 			return answer{given: true, trap: trap}
 		}
 		return answer{why: "it cannot be started: " + err.Error()}
@@ -306,10 +306,19 @@ func (w *worker) ask(ctx context.Context, p *wasm.Program, rec *event.Record) (a
 		a.out = w.b.Copy(out)
 	case err == nil:
 		a.code = code
-	case !errors.As(err, &a.trap):
-		return answer{why: "it was taken out of use: " + err.Error()}
+	default:
+		if a.trap = trapOf(err); a.trap == nil {
+			return answer{why: "it was taken out of use: " + err.Error()}
+		}
 	}
 	return a
+}
+
+// trapOf gives the trap that an error is, nil when it is none.
+func trapOf(err error) *wasm.Trap {
+	var trap *wasm.Trap
+	errors.As(err, &trap)
+	return trap
 }
 
 // tell appends the events of a job.
@@ -387,7 +396,7 @@ func MapOne(ctx context.Context, i *wasm.Instance, p *wasm.Program, src *source.
 	if a.fault.reason == "" {
 		out, code, err := i.Map(ctx, n)
 		a.fuel = i.Fuel()
-		if err != nil && !errors.As(err, &a.trap) {
+		if a.trap = trapOf(err); err != nil && a.trap == nil {
 			return fmt.Errorf("map with %s: %w", p.Name(), err)
 		}
 		if a.code = code; out != nil {

@@ -26,8 +26,8 @@ func (w *worker) request(rec *event.Record, buf []byte, raw bool) (n int) {
 	if rec.Flags&event.FlagTest != 0 {
 		flags = abi.FlagTest
 	}
-	enc := abi.Begin(buf, flags, rec.ReceivedAt/1000)
-	w.whole, w.part, w.input, w.inputMax = fault{}, fault{}, &enc, len(buf)
+	w.encoder = abi.Begin(buf, flags, rec.ReceivedAt/1000)
+	w.whole, w.part, w.input, w.inputMax = fault{}, fault{}, &w.encoder, len(buf)
 	defer func() { w.input = nil }()
 
 	w.pair(abi.KindRequest, "method", rec.Method)
@@ -49,7 +49,7 @@ func (w *worker) request(rec *event.Record, buf []byte, raw bool) (n int) {
 	if w.whole.reason != "" {
 		return 0
 	}
-	n, ok := enc.End(w.withoutSecrets(rec))
+	n, ok := w.encoder.End(w.withoutSecrets(rec))
 	if !ok {
 		w.whole.note(event.MapperInputLong, event.Detail{Limit: int64(len(buf))})
 	}

@@ -31,8 +31,9 @@ type worker struct {
 	digest []byte
 
 	// Of partners' mappers, see partner.go.
-	guests   *wasm.Worker      // its instances
-	input    *abi.Encoder      // set while a record is written for one
+	guests   *wasm.Worker // its instances
+	encoder  abi.Encoder
+	input    *abi.Encoder      // encoder, while a record is written for one
 	inputMax int               // bytes of the buffer behind input
 	kinds    [origins]abi.Kind // of the pairs of each origin
 	told     *told             // set while what one said is read

@@ -18,7 +18,7 @@ import (
 	"strings"
 )
 
-//go:embed all:sdk all:template
+//go:embed sdk/as sdk/c sdk/rust sdk/go/tallyhook.go sdk/go/text.go sdk/go/testing.go all:template
 var files embed.FS
 
 // Langs are the languages that have an SDK and a template.

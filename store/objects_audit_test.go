@@ -12,17 +12,27 @@ import (
 	"github.com/tallyhook/tallyhook/store"
 )
 
+// adminKey makes a key and gives its text.
+func adminKey(t *testing.T, o *store.Objects, name string) string {
+	t.Helper()
+	_, text, err := o.CreateKey(t.Context(), "ann", store.KeySpec{Name: name, Role: store.RoleAdmin})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
 func TestKeys(t *testing.T) {
 	onObjects(t, "made, found by digest, ended", func(t *testing.T, o *store.Objects, c *clock) {
-		plain := must[string](t)(o.CreateKey(t.Context(), "ann", "console", store.RoleAdmin))
+		plain := adminKey(t, o, "console")
 		if !strings.HasPrefix(plain, store.KeyPrefix) || len(plain) != 46 {
 			t.Fatalf("key of %d bytes", len(plain))
 		}
-		name, role, ok, err := o.KeyByHash(t.Context(), source.HashToken([]byte(plain)))
-		if name != "console" || role != "admin" || !ok || err != nil {
-			t.Errorf("%q, %q, %v, %v", name, role, ok, err)
+		k, ok, err := o.KeyByHash(t.Context(), source.HashToken([]byte(plain)))
+		if k.Name != "console" || k.Role != store.RoleAdmin || !ok || err != nil {
+			t.Errorf("%+v, %v, %v", k, ok, err)
 		}
-		if _, _, ok, err := o.KeyByHash(t.Context(), source.HashToken([]byte(plain+"x"))); ok || err != nil {
+		if _, ok, err := o.KeyByHash(t.Context(), source.HashToken([]byte(plain+"x"))); ok || err != nil {
 			t.Errorf("another key: %v, %v", ok, err)
 		}
 		list, next, err := o.ListKeys(t.Context(), "", 0)
@@ -32,19 +42,19 @@ func TestKeys(t *testing.T) {
 		if err := o.DeleteKey(t.Context(), "ann", list[0].ID); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, ok, _ := o.KeyByHash(t.Context(), source.HashToken([]byte(plain))); ok {
+		if _, ok, _ := o.KeyByHash(t.Context(), source.HashToken([]byte(plain))); ok {
 			t.Error("a deleted key still opens")
 		}
 		wantKind(t, o.DeleteKey(t.Context(), "ann", list[0].ID), store.ErrNotFound)
 		for _, bad := range [][2]string{{"console", "root"}, {"console", ""}, {"", "admin"}, {"a\nb", "admin"}, {strings.Repeat("x", 201), "admin"}} {
-			_, err := o.CreateKey(t.Context(), "ann", bad[0], bad[1])
+			_, _, err := o.CreateKey(t.Context(), "ann", store.KeySpec{Name: bad[0], Role: bad[1]})
 			wantKind(t, err, store.ErrInvalid)
 		}
 	})
 
 	onObjects(t, "keys and audit come in pages", func(t *testing.T, o *store.Objects, _ *clock) {
 		for i := range 5 {
-			must[string](t)(o.CreateKey(t.Context(), "ann", fmt.Sprint("key", i), store.RoleAdmin))
+			adminKey(t, o, fmt.Sprint("key", i))
 		}
 		var names, objects []string
 		for after, pages := "", 0; ; pages++ {
@@ -100,7 +110,10 @@ func TestEveryChangeIsAuditedAndRaisesTheVersion(t *testing.T) {
 			{"rotate_secret", "source/acme", "", func() error { _, _, err := o.RotateSecret(ctx, "ann", "acme", 0); return err }},
 			{"drop_secrets", "source/acme", "", func() error { _, err := o.DropSecrets(ctx, "ann", "acme"); return err }},
 			{"delete", "source/acme", "", func() error { return o.DeleteSource(ctx, "ann", "acme") }},
-			{"create", "key/1", "name", func() error { _, err := o.CreateKey(ctx, "ann", "console", store.RoleAdmin); return err }},
+			{"create", "key/1", "name", func() error {
+				_, _, err := o.CreateKey(ctx, "ann", store.KeySpec{Name: "console", Role: store.RoleAdmin})
+				return err
+			}},
 			{"delete", "key/1", "name", func() error { return o.DeleteKey(ctx, "ann", 1) }},
 			{"create", "buyer/b", "name", func() error { _, err := o.Apply(ctx, "ann", network, false); return err }},
 		} {
@@ -137,7 +150,7 @@ func TestNothingTellsASecret(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		secrets := []string{secret, string(info.Token), must[string](t)(o.CreateKey(ctx, "ann", "console", store.RoleAdmin))}
+		secrets := []string{secret, string(info.Token), adminKey(t, o, "console")}
 		info, secret, err = o.RotateSecret(ctx, "ann", "acme", 0)
 		if err != nil {
 			t.Fatal(err)

@@ -55,9 +55,9 @@ type KeyInfo struct {
 	CreatedAt   time.Time `json:"created_at"`
 }
 
-// MakeKey makes a key for the admin API and, with role admin, the calls feed,
+// CreateKey makes a key for the admin API and, with role admin, the calls feed,
 // and gives its text, of which the store keeps the digest only.
-func (o *Objects) MakeKey(ctx context.Context, actor string, spec KeySpec) (info KeyInfo, plain string, err error) {
+func (o *Objects) CreateKey(ctx context.Context, actor string, spec KeySpec) (info KeyInfo, plain string, err error) {
 	if err := spec.check(); err != nil {
 		return info, "", err
 	}
@@ -76,7 +76,7 @@ func (o *Objects) MakeKey(ctx context.Context, actor string, spec KeySpec) (info
 	err = o.DB.change(ctx, func(tx *sql.Tx) error {
 		for _, id := range sources {
 			if _, err := liveSource(ctx, tx, id); errors.Is(err, ErrNotFound) {
-				return asInvalid(err)
+				return invalid("%s", err)
 			} else if err != nil {
 				return err
 			}
@@ -138,12 +138,15 @@ func scanKey(row scanner, more ...any) (k Key, err error) {
 	if err := json.Unmarshal([]byte(sources), &k.Sources); err != nil {
 		return k, fmt.Errorf("key %d: its sources: %w", k.ID, err)
 	}
+	if len(k.Sources) == 0 {
+		k.Sources = nil
+	}
 	return k, nil
 }
 
-// FindKey finds a key by the digest of its text (source.HashToken); ok is
+// KeyByHash finds a key by the digest of its text (source.HashToken); ok is
 // false when there is none.
-func (o *Objects) FindKey(ctx context.Context, hash [32]byte) (k Key, ok bool, err error) {
+func (o *Objects) KeyByHash(ctx context.Context, hash [32]byte) (k Key, ok bool, err error) {
 	k, err = scanKey(o.DB.Read.QueryRowContext(ctx, `SELECT `+keyColumns+` FROM access_key WHERE hash = $1`, hash[:]))
 	if errors.Is(err, sql.ErrNoRows) {
 		return Key{}, false, nil
@@ -172,7 +175,7 @@ func (o *Objects) ListKeys(ctx context.Context, after string, limit int) (list [
 		if err != nil {
 			return nil, "", fmt.Errorf("list keys: %w", outage(err))
 		}
-		list = append(list, KeyInfo{ID: k.ID, Name: k.Name, Role: k.Role, Sources: k.Sources, MayActivate: k.MayActivate, CreatedAt: time.UnixMicro(at).UTC()})
+		list = append(list, KeyInfo{ID: k.ID, Name: k.Name, Role: k.Role, Sources: append([]string{}, k.Sources...), MayActivate: k.MayActivate, CreatedAt: time.UnixMicro(at).UTC()})
 	}
 	if err := rows.Err(); err != nil {
 		return nil, "", fmt.Errorf("list keys: %w", outage(err))

@@ -122,13 +122,16 @@ func TestPostgresLost(t *testing.T) {
 		"check":    func() error { return objects.Check(t.Context()) },
 		"snapshot": func() error { _, err := objects.Snapshot(t.Context()); return err },
 		"version":  func() error { _, err := objects.Version(t.Context()); return err },
-		"key":      func() error { _, _, _, err := objects.KeyByHash(t.Context(), [32]byte{}); return err },
+		"key":      func() error { _, _, err := objects.KeyByHash(t.Context(), [32]byte{}); return err },
 		"keys":     func() error { _, _, err := objects.ListKeys(t.Context(), "", 0); return err },
 		"audit":    func() error { _, _, err := objects.ListAudit(t.Context(), "", 0); return err },
 		"buyers":   func() error { _, _, err := objects.ListBuyers(t.Context(), "", 0); return err },
-		"change":   func() error { _, err := objects.CreateKey(t.Context(), "ann", "k", store.RoleAdmin); return err },
-		"stream":   func() error { _, err := node.NewStream(t.Context(), "node", time.Now()); return err },
-		"nodes":    func() error { _, err := node.Nodes(t.Context()); return err },
+		"change": func() error {
+			_, _, err := objects.CreateKey(t.Context(), "ann", store.KeySpec{Name: "k", Role: store.RoleAdmin})
+			return err
+		},
+		"stream": func() error { _, err := node.NewStream(t.Context(), "node", time.Now()); return err },
+		"nodes":  func() error { _, err := node.Nodes(t.Context()); return err },
 	} {
 		eventually(t, ask)
 		server.Stop() // under open connections
@@ -217,13 +220,13 @@ func TestPostgresListen(t *testing.T) {
 		}
 	}
 	next("the connection")
-	must[string](t)(one.CreateKey(t.Context(), "ann", "console", store.RoleAdmin))
+	adminKey(t, one, "console")
 	next("a change")
 	if _, err := two.Read.Exec(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN %'`); err != nil {
 		t.Fatal(err)
 	}
 	next("the second connection")
-	must[string](t)(one.CreateKey(t.Context(), "ann", "feed", store.RoleAdmin))
+	adminKey(t, one, "feed")
 	next("a change after it")
 	cancel()
 	<-ended

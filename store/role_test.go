@@ -102,7 +102,7 @@ func TestNodeAsAppRole(t *testing.T) {
 	if _, _, err := o.RotateSecret(t.Context(), "ann", "acme", -1); err != nil {
 		t.Fatal(err)
 	}
-	must[string](t)(o.CreateKey(t.Context(), "ann", "console", store.RoleAdmin))
+	adminKey(t, o, "console")
 	if err := o.DeleteKey(t.Context(), "ann", 1); err != nil {
 		t.Fatal(err)
 	}

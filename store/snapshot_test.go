@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -32,7 +33,17 @@ func furnished(t *testing.T, url string) (*store.Objects, *clock, string) {
 	if err := o.DeleteSource(t.Context(), "ann", "gone"); err != nil {
 		t.Fatal(err)
 	}
-	return o, c, must[string](t)(o.CreateKey(t.Context(), "ann", "feed", store.RoleAdmin))
+	inState(t, o, "m", store.MapperRetired) // 1, and 2 active
+	for range 2 {
+		inState(t, o, "m", store.MapperAdmitted) // 3, 4
+	}
+	inState(t, o, "idle", store.MapperAdmitted)
+	inState(t, o, "busy", store.MapperActive)
+	must[store.MapperInfo](t)(o.ShadowMapper(t.Context(), "ann", "m", 3))
+	create(t, o, source.Spec{ID: "pinned", Mapper: "idle@1"})
+	create(t, o, source.Spec{ID: "follows", Mapper: "m", MapperFallback: source.FallbackPrevious})
+	partner(t, o, "plain", "odd")
+	return o, c, adminKey(t, o, "feed")
 }
 
 // away gives what a node has of its objects while the store, of the kind of
@@ -96,9 +107,13 @@ func TestSnapshot(t *testing.T) {
 			}
 			c.advance(time.Hour)
 		}
-		stored, _, err := o.FindKey(t.Context(), source.HashToken([]byte(key)))
+		stored, _, err := o.KeyByHash(t.Context(), source.HashToken([]byte(key)))
 		if k, ok := s.KeyByHash(source.HashToken([]byte(key))); !ok || err != nil || !reflect.DeepEqual(k, stored) {
 			t.Errorf("key %+v, %v: the store says %+v, %v", k, ok, stored, err)
+		}
+		live := must[*store.Snapshot](t)(o.Snapshot(t.Context())).Mappers()
+		if !reflect.DeepEqual(s.Mappers(), live) {
+			t.Errorf("mappers %+v: the store says %+v", s.Mappers(), live)
 		}
 		if _, ok := s.KeyByHash(source.HashToken([]byte(key + "x"))); ok {
 			t.Error("another key is known")
@@ -111,6 +126,52 @@ func TestSnapshot(t *testing.T) {
 		if d := must[*source.Directory](t)(s.Directory(time.Now(), nil)); len(d.All()) != 0 || s.StoreID != o.DB.ID {
 			t.Errorf("%d sources of store %s", len(d.All()), s.StoreID)
 		}
+	})
+}
+
+func TestSnapshotMappers(t *testing.T) {
+	onObjects(t, "what a node may have to run", func(t *testing.T, o *store.Objects, _ *clock) {
+		numbers := func(name string) (list []int) {
+			t.Helper()
+			for _, m := range must[*store.Snapshot](t)(o.Snapshot(t.Context())).Mappers() {
+				for _, v := range m.Versions {
+					if up := must[store.MapperUpload](t)(o.MapperUploadOf(t.Context(), v.SHA256)); store.MapperDigest(up.Code, up.Config) != v.SHA256 || v.FuelLimit != 1000 {
+						t.Errorf("%s@%d: %+v", m.Name, v.Version, v)
+					}
+					if m.Name == name {
+						list = append(list, v.Version)
+					}
+				}
+			}
+			return list
+		}
+		is := func(want ...int) {
+			t.Helper()
+			if got := numbers("m"); !slices.Equal(got, want) {
+				t.Errorf("versions %v: want %v", got, want)
+			}
+		}
+		for range 5 {
+			inState(t, o, "m", store.MapperAdmitted)
+		}
+		is()
+		for _, v := range []int{1, 2, 3} {
+			must[store.MapperInfo](t)(o.ActivateMapper(t.Context(), "ann", "m", v))
+		}
+		is(2, 3)
+		must[store.MapperInfo](t)(o.ShadowMapper(t.Context(), "ann", "m", 4))
+		is(2, 3, 4)
+		create(t, o, source.Spec{ID: "pinned", Mapper: "m@1"})
+		create(t, o, source.Spec{ID: "twice", Mapper: "m@3"})
+		is(1, 2, 3, 4)
+		if err := o.DeleteSource(t.Context(), "ann", "pinned"); err != nil { // its events may still come
+			t.Fatal(err)
+		}
+		is(1, 2, 3, 4)
+		must[store.MapperInfo](t)(o.RollbackMapper(t.Context(), "ann", "m"))
+		is(1, 2, 3, 4)
+		must[store.SourceInfo](t)(o.ChangeSource(t.Context(), "ann", "twice", func(s *source.Spec) error { s.Mapper = "m"; return nil }))
+		is(1, 2, 4)
 	})
 }
 
@@ -244,7 +305,8 @@ func FuzzSnapshot(f *testing.F) {
 	}
 	f.Add([]byte(`{"schema":2,"version":7,"taken_at":1795262400000000,"sources":[{"id":"a","spec":"{\"id\":\"a\"}",` +
 		`"token":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","secrets":[{"hash":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","until":1}]}],` +
-		`"keys":[{"hash":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","name":"n","role":"admin"}]}`))
+		`"keys":[{"hash":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","name":"n","role":"admin"}],` +
+		`"mappers":[{"name":"m","active":2,"versions":[{"version":2,"digest":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","fuel_limit":1,"state":"active"}]}]}`))
 	f.Add([]byte(`{"sources":[{"token":"AA=="}]}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		o := away(t, "postgres:", sealKey)
@@ -263,7 +325,11 @@ func FuzzSnapshot(f *testing.F) {
 		if err := o.SaveSnapshot(path, s); err != nil {
 			t.Fatal(err)
 		}
-		two, twoErr := must[*store.Snapshot](t)(o.LoadSnapshot(path)).Directory(now, nil)
+		again := must[*store.Snapshot](t)(o.LoadSnapshot(path))
+		if !reflect.DeepEqual(again.Mappers(), s.Mappers()) {
+			t.Fatalf("mappers %+v, then %+v", s.Mappers(), again.Mappers())
+		}
+		two, twoErr := again.Directory(now, nil)
 		if (oneErr == nil) != (twoErr == nil) {
 			t.Fatalf("errors %v, then %v", oneErr, twoErr)
 		}

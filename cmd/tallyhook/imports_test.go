@@ -18,6 +18,7 @@ var mayImport = map[string][]string{
 	"mapper":                {"event", "source", "mapper/abi", "mapper/wasm"},
 	"mapper/abi":            {},
 	"mapper/rewrite":        {},
+	"mapper/moduletest":     {},
 	"mapper/wasm":           {"mapper/abi", "mapper/rewrite"},
 	"mapper/vectors":        {"event", "source"},
 	"mapper/admission":      {"event", "source", "mapper", "mapper/abi", "mapper/rewrite", "mapper/vectors", "mapper/wasm"},

@@ -14,6 +14,7 @@ import (
 // mapperCmd is everything about mappers that partners write. new, build and
 // test need no node; the others ask one.
 type mapperCmd struct {
+	New      mapperNewCmd      `cmd:"" help:"Begin a mapper: a project with its SDK, an example and a test vector."`
 	Build    mapperBuildCmd    `cmd:"" help:"Compile a project to a module."`
 	Test     mapperTestCmd     `cmd:"" help:"Admit a module on this machine as a node would: run its vectors, show what it burns."`
 	Push     mapperPushCmd     `cmd:"" help:"Upload a module as a new version of a mapper; the node admits it or says why not."`

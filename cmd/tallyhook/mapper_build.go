@@ -13,34 +13,47 @@ import (
 )
 
 // toolchain is how a language's projects become modules. Its steps are what
-// the SDK's documentation says, word by word.
+// their Makefile says, word by word.
 type toolchain struct {
 	lang, name string
 	mark       string   // a file that only projects of it have
 	env        []string // of the steps
-	steps      [][]string
+	steps      []step
 	install    map[string]string // program → how to get it
+}
+
+// step is one command of a build. It is left out when the file unless is there.
+type step struct {
+	unless string
+	args   []string
 }
 
 // moduleFile is what every build leaves in its project's folder.
 const moduleFile = "mapper.wasm"
 
+const (
+	rustTarget         = "wasm32-unknown-unknown"
+	assemblyScriptFile = "node_modules/.bin/asc"
+)
+
 var toolchains = []toolchain{
 	{lang: "go", name: "Go", mark: "go.mod", env: []string{"GOOS=wasip1", "GOARCH=wasm"},
-		steps:   [][]string{{"go", "build", "-buildmode=c-shared", "-trimpath", "-ldflags=-s -w", "-o", moduleFile, "."}},
+		steps:   []step{{args: []string{"go", "build", "-buildmode=c-shared", "-trimpath", "-ldflags=-s -w", "-o", moduleFile, "."}}},
 		install: map[string]string{"go": "install Go 1.24 or later from https://go.dev/dl"}},
 	{lang: "rust", name: "Rust", mark: "mapper.rs",
-		steps: [][]string{{"rustc", "--edition", "2021", "--crate-type", "cdylib", "--target", rustTarget, "-C", "opt-level=3", "-C", "lto=fat",
-			"-C", "panic=abort", "-C", "target-feature=+bulk-memory", "-C", "link-args=-z stack-size=16384 --strip-all", "mapper.rs"}},
+		steps: []step{{args: []string{"rustc", "--edition", "2021", "--crate-name", "mapper", "--crate-type", "cdylib", "--target", rustTarget, "-C", "opt-level=3", "-C", "lto=fat",
+			"-C", "panic=abort", "-C", "target-feature=+bulk-memory", "-C", "link-args=-z stack-size=16384 --strip-all", "mapper.rs", "-o", moduleFile}}},
 		install: map[string]string{"rustc": "install Rust from https://rustup.rs, then \"rustup target add " + rustTarget + "\"; on Debian \"apt install rustc libstd-rust-dev-wasm32\""}},
 	{lang: "c", name: "C", mark: "mapper.c",
-		steps: [][]string{
-			{"clang", "-O2", "--target=wasm32", "-mbulk-memory", "-ffreestanding", "-fno-builtin", "-c", "mapper.c", "-o", "mapper.o"},
-			{"wasm-ld", "mapper.o", "-o", moduleFile, "--no-entry", "--stack-first", "-z", "stack-size=16384", "--strip-all"}},
-		install: map[string]string{"clang": "on Debian \"apt install clang lld\"", "wasm-ld": "on Debian \"apt install lld\""}},
+		steps: []step{
+			{args: []string{"clang", "-O2", "--target=wasm32", "-mbulk-memory", "-ffreestanding", "-fno-builtin", "-Wall", "-Wextra", "-Wno-unused-function", "-c", "mapper.c", "-o", "mapper.o"}},
+			{args: []string{"wasm-ld", "mapper.o", "-o", moduleFile, "--no-entry", "--stack-first", "-z", "stack-size=16384", "--strip-all"}}},
+		install: map[string]string{"clang": "install LLVM 14 or later; on Debian \"apt install clang lld\"", "wasm-ld": "install LLVM 14 or later; on Debian \"apt install lld\""}},
 	{lang: "as", name: "AssemblyScript", mark: "mapper.ts",
-		steps:   [][]string{{"npm", "install", "--no-audit", "--no-fund"}, {"npm", "run", "--silent", "build"}},
-		install: map[string]string{"npm": "install Node.js from https://nodejs.org; on Debian \"apt install nodejs npm\""}},
+		steps: []step{
+			{unless: assemblyScriptFile, args: []string{"npm", "ci", "--no-audit", "--no-fund"}},
+			{args: []string{assemblyScriptFile, "mapper.ts", "-O3", "--runtime", "stub", "--use", "abort=", "-o", moduleFile}}},
+		install: map[string]string{"npm": "install Node.js 20 or later from https://nodejs.org; on Debian \"apt install nodejs npm\""}},
 }
 
 type mapperBuildCmd struct {
@@ -53,7 +66,10 @@ func (m mapperBuildCmd) Run(a *app) error {
 		return err
 	}
 	for _, step := range tc.steps {
-		if err := tc.run(a.ctx, m.Dir, step, a.errOut); err != nil {
+		if _, err := os.Stat(filepath.Join(m.Dir, step.unless)); step.unless != "" && err == nil {
+			continue
+		}
+		if err := tc.run(a.ctx, m.Dir, step.args, a.errOut); err != nil {
 			return err
 		}
 	}
@@ -84,17 +100,17 @@ func toolchainOf(dir string) (*toolchain, error) {
 }
 
 // run runs one step in the project's folder and shows it, as it could be typed.
-func (tc *toolchain) run(ctx context.Context, dir string, step []string, told io.Writer) error {
-	program, err := tc.find(ctx, step[0])
+func (tc *toolchain) run(ctx context.Context, dir string, args []string, told io.Writer) error {
+	program, err := tc.find(ctx, args[0])
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(told, typed(tc.env, program, step[1:]))
-	cmd := exec.CommandContext(ctx, program, step[1:]...)
+	fmt.Fprintln(told, typed(tc.env, program, args[1:]))
+	cmd := exec.CommandContext(ctx, program, args[1:]...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, told, told
 	cmd.Env = append(os.Environ(), tc.env...)
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("%s: %w; it says above what to mend", step[0], err)
+		return fmt.Errorf("%s: %w; it says above what to mend", args[0], err)
 	}
 	return nil
 }
@@ -107,15 +123,15 @@ func typed(env []string, program string, args []string) string {
 	return strings.Join(words, " ")
 }
 
-const rustTarget = "wasm32-unknown-unknown"
-
 // find looks a program up, or says how to get it.
 func (tc *toolchain) find(ctx context.Context, name string) (string, error) {
 	if name == "rustc" {
 		return tc.findRust(ctx)
 	}
-	_, err := exec.LookPath(name)
-	if err != nil {
+	if strings.Contains(name, "/") { // of the project's own, made by the step before
+		return name, nil
+	}
+	if _, err := exec.LookPath(name); err != nil {
 		return "", fmt.Errorf("%s is not installed: %s", name, tc.install[name])
 	}
 	return name, nil

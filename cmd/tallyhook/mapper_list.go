@@ -152,7 +152,7 @@ func (a *app) showVersion(raw json.RawMessage) error {
 		return err
 	}
 	fmt.Fprintln(a.out)
-	return a.printVerdict(v)
+	return a.printVerdict(v, false)
 }
 
 // without takes a member out of an object, whose other members keep their

@@ -32,12 +32,19 @@ func (a *app) activateMapper(c *client, name string, version int) error {
 	return nil
 }
 
-// servedBy says which sources a mapper's active version maps from now on.
+// servedBy says which sources name a mapper.
 func servedBy(m *mapperInfo) string {
 	if len(m.Sources) == 0 {
 		return "; no source names this mapper yet: its operator sets mapper: " + m.Name + " there"
 	}
-	return " for " + plural(int64(len(m.Sources)), "source") + ": " + joinPrintable(m.Sources)
+	return "; " + joinPrintable(m.Sources) + " " + namesIt(len(m.Sources))
+}
+
+func namesIt(sources int) string {
+	if sources == 1 {
+		return "names this mapper"
+	}
+	return "name this mapper"
 }
 
 type mapperRollbackCmd struct {

@@ -12,6 +12,7 @@ import (
 	"github.com/tallyhook/tallyhook/console"
 	"github.com/tallyhook/tallyhook/mapper/admission"
 	"github.com/tallyhook/tallyhook/mapper/vectors"
+	"github.com/tallyhook/tallyhook/store"
 )
 
 type mapperPushCmd struct {
@@ -104,7 +105,7 @@ func (m mapperPushCmd) sayRefused(a *app, name string, text []byte) error {
 		return fmt.Errorf("the answer about %s cannot be read: is that a Tallyhook node of this version? %w", name, err)
 	}
 	if !m.JSON {
-		if err := a.printVerdict(no.Verdict); err != nil {
+		if err := a.printVerdict(no.Verdict, false); err != nil {
 			return err
 		}
 	}
@@ -121,7 +122,7 @@ func (m mapperPushCmd) sayTaken(a *app, p *pushed) error {
 		return nil
 	}
 	if p.Verdict != nil {
-		if err := a.printVerdict(p.Verdict); err != nil {
+		if err := a.printVerdict(p.Verdict, false); err != nil {
 			return err
 		}
 		fmt.Fprintln(a.out)
@@ -130,9 +131,10 @@ func (m mapperPushCmd) sayTaken(a *app, p *pushed) error {
 	switch {
 	case m.DryRun:
 		fmt.Fprintln(a.out, "It would be admitted; nothing was kept.")
-	case p.State == "admitted" && !m.Activate:
+	case m.Activate: // that says what it is then
+	case p.State == string(store.MapperAdmitted):
 		fmt.Fprintf(a.out, "%s@%d is admitted. Next, one of:\n\n", m.Name, p.Version)
-		fmt.Fprintf(a.out, "  tallyhook mapper shadow %s %d      run it beside the active version first\n", name, p.Version)
+		fmt.Fprintf(a.out, "  tallyhook mapper shadow %s %d      run it beside the active version first, if there is one\n", name, p.Version)
 		fmt.Fprintf(a.out, "  tallyhook mapper activate %s %d    let it map\n", name, p.Version)
 	default:
 		fmt.Fprintf(a.out, "%s@%d is %s\n", m.Name, p.Version, printable(p.State))

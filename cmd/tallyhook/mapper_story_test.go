@@ -17,8 +17,9 @@ import (
 // TestMapperStories plays the files in testdata/mapper as TestStories does its
 // own. They have the same commands, and
 //
-//	hex FILE OUT        writes the bytes that FILE spells in hexadecimal digits; # begins a remark
-//	until TEXT COMMAND… runs a command of ours again and again until it prints TEXT
+//	hex FILE OUT             writes the bytes that FILE spells in hexadecimal digits; # begins a remark
+//	until TEXT tallyhook …   runs a command of ours again and again until it prints TEXT
+//	until TEXT send …        the same with a request and its answer's body
 //
 // EXAMPLES is the folder of the SDKs' examples, KEY the file of the operator's
 // key. Go builds with the cache of who runs the test.
@@ -77,17 +78,23 @@ func spelled(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func until(ts *testscript.TestScript, neg bool, args []string) {
-	if len(args) < 2 || args[1] != "tallyhook" {
-		ts.Fatalf("usage: until TEXT tallyhook …")
+	if len(args) < 2 || (args[1] != "tallyhook" && args[1] != "send") {
+		ts.Fatalf("usage: until TEXT tallyhook … or until TEXT send …")
 	}
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		err := ts.Exec(args[1], args[2:]...)
-		said := ts.ReadFile("stdout")
-		if err == nil && strings.Contains(said, args[0]) {
+		said := ""
+		if args[1] == "send" {
+			method, url, headers, body := request(ts, args[2:])
+			_, _, text := exchange(ts, method, url, headers, body)
+			said = string(text)
+		} else if err := ts.Exec(args[1], args[2:]...); err == nil {
+			said = ts.ReadFile("stdout")
+		}
+		if strings.Contains(said, args[0]) {
 			return
 		}
 		if time.Now().After(deadline) {
-			ts.Fatalf("%v never prints %q: %v\n%s%s", args[1:], args[0], err, said, ts.ReadFile("stderr"))
+			ts.Fatalf("%v never prints %q:\n%s", args[1:], args[0], said)
 		}
 	}
 }

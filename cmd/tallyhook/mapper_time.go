@@ -24,7 +24,7 @@ const (
 const timed = "timed"
 
 // timeVectors calls an admitted module again and again, as a node's stream
-// does, and puts the mean time of a call beside each vector in place of the
+// does, and puts the time of a call beside each vector in place of that of the
 // few calls of its admission. cache is the folder that admission compiled to.
 func timeVectors(ctx context.Context, up *upload, v *admission.Verdict, cache string) error {
 	code, _, err := modules.Rewrite(up.code, modules.Default())

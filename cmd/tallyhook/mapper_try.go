@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 
@@ -30,7 +31,10 @@ func (m mapperTestCmd) Run(a *app) error {
 	if m.JSON {
 		err = a.printJSON(v)
 	} else {
-		err = a.printVerdict(v)
+		err = a.printVerdict(v, v.Admitted)
+	}
+	if err == nil && v.Admitted && !m.JSON {
+		_, err = fmt.Fprintln(a.out, "\nA node would admit it.")
 	}
 	if err != nil {
 		return err

@@ -9,9 +9,10 @@ import (
 )
 
 // printVerdict writes the vectors, each difference below its vector, and then
-// what holds for the module as a whole.
-func (a *app) printVerdict(v *admission.Verdict) error {
-	if err := printVectors(a.out, v.Vectors); err != nil {
+// what holds for the module as a whole. The few calls of an admission say
+// little of how fast a module is: times stand there when it was timed.
+func (a *app) printVerdict(v *admission.Verdict, timed bool) error {
+	if err := printVectors(a.out, v.Vectors, timed); err != nil {
 		return err
 	}
 	if len(v.Vectors) > 0 {
@@ -34,7 +35,7 @@ func (a *app) printVerdict(v *admission.Verdict) error {
 		list = append(list, member{"dearest call", plural(v.WorstFuel, "unit") + " of fuel"})
 	}
 	if v.FuelLimit > 0 {
-		list = append(list, member{"limit", plural(v.FuelLimit, "unit") + " of fuel a call"})
+		list = append(list, member{"limit", plural(v.FuelLimit, "unit") + " of fuel a call (20 times the dearest, at least 200,000)"})
 	}
 	printMembers(a.out, "", list)
 	for _, r := range v.Reasons {
@@ -44,7 +45,7 @@ func (a *app) printVerdict(v *admission.Verdict) error {
 }
 
 // printVectors writes one line for each vector.
-func printVectors(w io.Writer, list []admission.Vector) error {
+func printVectors(w io.Writer, list []admission.Vector, timed bool) error {
 	if len(list) == 0 {
 		return nil
 	}
@@ -53,13 +54,20 @@ func printVectors(w io.Writer, list []admission.Vector) error {
 		width = max(width, len(printable(v.Name)))
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%-*s  RESULT  %11s  %5s  %9s\n", width, "VECTOR", "FUEL", "PAGES", "NS/CALL")
+	line := func(name, result, fuel, pages, nanos string) {
+		fmt.Fprintf(&b, "%-*s  %-7s  %10s  %5s", width, name, result, fuel, pages)
+		if timed {
+			fmt.Fprintf(&b, "  %9s", nanos)
+		}
+		b.WriteByte('\n')
+	}
+	line("VECTOR", "RESULT", "FUEL", "PAGES", "NS/CALL")
 	for _, v := range list {
 		result := "ok"
 		if !v.OK {
 			result = "differs"
 		}
-		fmt.Fprintf(&b, "%-*s  %-7s  %10s  %5s  %9s\n", width, printable(v.Name), result, count(v.Fuel), count(int64(v.Pages)), count(v.Nanos))
+		line(printable(v.Name), result, count(v.Fuel), count(int64(v.Pages)), count(v.Nanos))
 		for _, d := range v.Diff {
 			fmt.Fprintf(&b, "    %s\n", printable(d))
 		}

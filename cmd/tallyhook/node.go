@@ -175,7 +175,7 @@ func (n *node) openConsole(context.Context) (err error) {
 	registry := prometheus.NewRegistry()
 	metrics := &console.Metrics{Node: n.Status, Live: n.live,
 		Verdicts: &n.tally, Steps: &n.steps, Version: version}
-	if err := metrics.Register(registry); err != nil {
+	if err := errors.Join(metrics.Register(registry), registry.Register(mapperMetrics{n.mappers.mapper})); err != nil {
 		return err
 	}
 	cfg := console.Config{

@@ -133,7 +133,7 @@ func ensureAdminKey(ctx context.Context, objects *store.Objects, path string) er
 	text, err := os.ReadFile(path)
 	switch {
 	case err == nil:
-		_, _, ok, err := objects.KeyByHash(ctx, keyDigest(strings.TrimSpace(string(text))))
+		_, ok, err := objects.KeyByHash(ctx, keyDigest(strings.TrimSpace(string(text))))
 		if err != nil {
 			return err
 		}
@@ -144,7 +144,7 @@ func ensureAdminKey(ctx context.Context, objects *store.Objects, path string) er
 	case !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("read admin key: %w", err)
 	}
-	key, err := objects.CreateKey(ctx, "first start", "admin.key", store.RoleAdmin)
+	_, key, err := objects.CreateKey(ctx, "first start", store.KeySpec{Name: "admin.key", Role: store.RoleAdmin})
 	if err != nil {
 		return err
 	}

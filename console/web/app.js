@@ -1,12 +1,13 @@
 // The console's page: asks for a key, then reads everything through the admin
 // API of its own node. The key lives in sessionStorage and goes out in the
 // Authorization header only.
-import { activityRow, bars, el, eventBody, figures, fill, sourceRow } from "./view.js";
+import { activityRow, bars, el, eventBody, figures, fill, mapperRows, sourceRow } from "./view.js";
 
 const $ = (id) => document.getElementById(id);
 const slot = "tallyhook.key";
 const pageRows = 50;
 const rowsMax = 500;
+const mappersMax = 50; // shown; each is read by itself
 const every = 2000; // milliseconds between two looks at the activity
 const summaryEvery = 15000; // the same at the summary, which reads all of its time
 const statuses = ["booked", "unchanged", "unqualified", "reversed", "duplicate", "conflict", "parked", "unmatched", "invalid", "stale", "held", "ignored", "rejected", "failed"];
@@ -16,6 +17,7 @@ let next = ""; // cursor of older ones
 let turn = 0; // rises with every change of filter or key: late answers of another turn are dropped
 let timer = 0;
 let summed = 0; // when the summary was last read
+let mapped = 0; // when the mappers were
 
 class Fault extends Error {
   constructor(status, message) {
@@ -72,6 +74,21 @@ async function loadSources() {
   $("f-source").value = page.rows.some((s) => s.id === chosen) ? chosen : "";
 }
 
+async function loadMappers() {
+  if (Date.now() - mapped < summaryEvery) return; // a filter that changes changes nothing here
+  const mine = turn;
+  const page = await api("mappers", { limit: mappersMax });
+  const rows = await Promise.all(page.rows.map(async (m) => {
+    const path = "mappers/" + encodeURIComponent(m.name);
+    const [mapper, shadow] = await Promise.all([api(path), api(path + "/shadow")]);
+    return mapperRows(mapper, shadow.rows);
+  }));
+  if (mine !== turn) return;
+  mapped = Date.now();
+  fill($("mappers"), ...rows.flat());
+  $("mappers-card").hidden = rows.length === 0;
+}
+
 async function loadSummary(now) {
   if (!now && Date.now() - summed < summaryEvery) return;
   const mine = turn;
@@ -125,7 +142,7 @@ async function look(all) {
   const mine = turn;
   try {
     if (!document.hidden && (all || $("live").checked)) {
-      await Promise.all([load(), loadNode(), loadSummary(all), ...(all ? [loadSources()] : [])]);
+      await Promise.all([load(), loadNode(), loadSummary(all), ...(all ? [loadSources(), loadMappers()] : [])]);
       if (mine === turn) say("");
     }
   } catch (fault) {
@@ -148,7 +165,8 @@ function leave(why = "") {
   sessionStorage.removeItem(slot);
   rows = [];
   next = "";
-  for (const id of ["activity", "sources", "bars", "figures", "event-body"]) fill($(id));
+  mapped = 0;
+  for (const id of ["activity", "sources", "mappers", "bars", "figures", "event-body"]) fill($(id));
   $("event").close();
   $("board").hidden = true;
   $("leave").hidden = true;

@@ -80,6 +80,30 @@ export function sourceRow(source, copy) {
     el("td", {}, el("code", {}, hidden), " ", el("button", { type: "button", class: "quiet", label: "Copy the postback URL of " + source.id, on: ["click", (e) => copy(source.url, e.currentTarget)] }, "Copy")));
 }
 
+const versionTones = { active: "good", admitted: "calm", retired: "calm", uploaded: "wait", refused: "bad" };
+
+// mapperRows are the versions of a mapper that matter: those in use and the
+// newest one. counts are its shadow counts.
+export function mapperRows(mapper, counts) {
+  const shown = mapper.versions.filter((v, i) => i === 0 || [mapper.active, mapper.previous, mapper.shadow].includes(v.version));
+  return shown.map((v, i) => el("tr", {},
+    el("td", {}, i > 0 ? "" : el("strong", {}, mapper.name), i > 0 ? "" : el("div", { class: "muted" }, mapper.tier)),
+    el("td", {}, i > 0 ? "" : mapper.sources.join(", ") || "none"),
+    el("td", {}, v.version),
+    el("td", { class: "nowrap" }, el("span", { class: "badge " + (versionTones[v.state] || "calm") }, v.state),
+      v.version === mapper.shadow ? el("span", { class: "badge wait" }, "shadow") : ""),
+    el("td", { class: "num" }, v.fuel_limit > 0 ? v.fuel_limit.toLocaleString() : ""),
+    el("td", { class: "reason" }, differences(counts.filter((c) => c.candidate === v.version)))));
+}
+
+// differences says in which fields a candidate differed, and how often.
+function differences(counts) {
+  if (counts.length === 0) return "";
+  const list = counts.filter((c) => c.different > 0);
+  if (list.length === 0) return "no difference";
+  return list.map((c) => c.field + ": " + c.different.toLocaleString() + " of " + (c.same + c.different).toLocaleString() + (c.example ? " (" + c.example + ")" : "")).join("; ");
+}
+
 // bars draws how many events have each status, the most frequent first, with
 // its reasons in the same order.
 export function bars(statuses) {

@@ -58,11 +58,11 @@ type Verdict struct {
 	ModuleBytes    int      `json:"module_bytes"`
 	RewrittenBytes int      `json:"rewritten_bytes,omitempty"`
 	CompileMillis  int64    `json:"compile_ms"`
-	MemoryPages    uint32   `json:"memory_pages"` // of 64 KiB, the most after any vector
-	InitFuel       int64    `json:"init_fuel"`    // what starting an instance takes
-	WorstFuel      int64    `json:"worst_fuel"`   // the most that a vector took
-	FuelLimit      int64    `json:"fuel_limit"`   // that a call shall have; 0 when refused
-	Exports        []string `json:"exports,omitempty"`
+	MemoryPages    uint32   `json:"memory_pages"`      // of 64 KiB, the most after any vector
+	InitFuel       int64    `json:"init_fuel"`         // what starting an instance takes
+	WorstFuel      int64    `json:"worst_fuel"`        // the most that a vector took
+	FuelLimit      int64    `json:"fuel_limit"`        // that a call shall have; 0 when refused
+	Exports        []string `json:"exports,omitempty"` // the first 64
 	Imports        []string `json:"imports,omitempty"` // MODULE.NAME
 	Vectors        []Vector `json:"vectors,omitempty"`
 }

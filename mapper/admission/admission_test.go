@@ -1,3 +1,5 @@
+//go:build linux
+
 package admission
 
 import (
@@ -153,13 +155,45 @@ func TestRefused(t *testing.T) {
 	if strings.Contains(v.Reasons[0].Text, "tier large") {
 		t.Errorf("an endless loop is sent to the larger tier: %s", v.Reasons[0].Text)
 	}
-	// A local is counted down from four million, at some units a turn.
-	counting := cat(i32(4_000_000), set(1), op(0x03, 0x40), get(1), i32(1), op(0x6b, 0x22, 1, 0x0d, 0), end, place(outputAt, len(sold)))
-	slow := request(guest{data: sold, locals: 1, mapping: counting})
+	slow := request(guest{data: sold, mapping: cat(i32(0), op(0x24, 0), counting(3_000_000), place(outputAt, len(sold)))})
 	f(CodeNeedsMoreFuel, "tier large", slow)
 	slow.FuelMax = FuelMaxLarge
 	if v := admit(t, slow); !v.Admitted || v.FuelLimit != FuelMaxLarge {
 		t.Errorf("in tier large: %+v", v)
+	}
+}
+
+// A mapper that breaks on everything is asked no more than it takes to say so.
+func TestManyVectors(t *testing.T) {
+	many := func(g guest) Request {
+		r := request(g)
+		r.Vectors = nil
+		for i := range 500 {
+			r.Vectors = append(r.Vectors, strings.ReplaceAll(wantsSold, "one", fmt.Sprintf("c%d", i))...)
+		}
+		return r
+	}
+	v := admit(t, many(guest{mapping: cat(forever, i64(0))}))
+	if len(v.Reasons) != 1 || v.Reasons[0].Code != CodeNeedsMoreFuel || !strings.HasPrefix(v.Reasons[0].Text, "c0, c1, c2, c3, c4 and 5 more: ") || len(v.Vectors) != 10 {
+		t.Errorf("%+v", v)
+	}
+	v = admit(t, many(guest{data: out(2, "c2", 6, "1")}))
+	told := 0
+	for _, x := range v.Vectors {
+		told += len(x.Diff)
+	}
+	if len(v.Reasons) != 1 || v.Reasons[0].Code != CodeVectorDiffers || len(v.Vectors) != 500 || told < 200 || told > 200+500 {
+		t.Errorf("%d vectors, %d differences, %+v", len(v.Vectors), told, v.Reasons)
+	}
+	if v := admit(t, many(guest{data: sold})); !v.Admitted || len(v.Vectors) != 500 {
+		t.Errorf("%+v", v)
+	}
+	// Each of the fresh instances counts far before it begins.
+	short := defaultBounds
+	short.CPUSeconds, short.wall = 1, 2*time.Minute
+	v, err := run(context.Background(), self, many(guest{data: sold, start: counting(9_000_000)}), short)
+	if err != nil || len(v.Reasons) != 1 || v.Reasons[0].Code != CodeVectorsSlow {
+		t.Errorf("%+v, %v", v, err)
 	}
 }
 
@@ -211,6 +245,9 @@ func TestNodeFindsNativeCode(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer e.Close(ctx)
+	if cached, err := e.Cached(code); err != nil || !cached {
+		t.Errorf("in the cache: %t, %v", cached, err)
+	}
 	if _, err := e.Load(ctx, wasm.Module{Name: "a@1", Code: code, FuelPerCall: 1}); err != nil {
 		t.Fatal(err)
 	}
@@ -219,13 +256,18 @@ func TestNodeFindsNativeCode(t *testing.T) {
 	}
 }
 
-// files lists what is under dir, with the times of writing.
+// files lists what is under dir, with the times of writing of native code; of
+// what vouches for it, the engine notes the time of use.
 func files(t *testing.T, dir string) map[string]time.Time {
 	t.Helper()
 	all := map[string]time.Time{}
 	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || path == dir || entry.IsDir() && !strings.HasPrefix(entry.Name(), "build-") {
 			return err
+		}
+		if filepath.Base(filepath.Dir(path)) == sums {
+			all[path] = time.Time{}
+			return nil
 		}
 		info, err := entry.Info()
 		if err == nil {

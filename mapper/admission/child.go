@@ -16,7 +16,7 @@ func Child(in io.Reader, out io.Writer) error {
 	answers := json.NewEncoder(out)
 	err := child(in, answers)
 	if err != nil {
-		answers.Encode(line{Error: err.Error()}) //nolint:errcheck // the same error is returned
+		answers.Encode(line{Error: err.Error()}) // it is returned as well, so what writing it says is of no use
 	}
 	return err
 }

@@ -16,12 +16,17 @@ func (v *Verdict) ended(s step, e *ending, b bounds) error {
 		return fmt.Errorf("the child did not begin: %s: %s", e.state, said)
 	}
 	slow, large, crashed, doing, wayOut := words(s)
-	cpu := e.state.SystemTime() + e.state.UserTime()
+	cpu, half := e.state.SystemTime()+e.state.UserTime(), time.Duration(b.CPUSeconds)*time.Second/2
 	switch {
 	case outOfMemory(e.err):
 		v.refuse(large, "%s takes more than %d MiB of memory: %s", doing, b.MemoryBytes>>20, wayOut)
-	case cpu >= time.Duration(b.CPUSeconds)*time.Second-cpuGrain:
+	case outOfTime(e.err) || killed(e.state) && !e.wall && cpu >= half:
+		// The kernel kills by another count of time than the one that it reports.
 		v.refuse(slow, "%s takes more than %d s of processor time: %s", doing, b.CPUSeconds, wayOut)
+	case e.wall && cpu < half:
+		// Nothing in a module can wait for anything, so it is others who had the
+		// processor; and a refusal is for good.
+		return fmt.Errorf("the child got %s of a processor in %s at step %q: this machine is too busy; push the module again later", cpu.Round(time.Millisecond), b.wall, s)
 	case e.wall:
 		v.refuse(slow, "%s takes more than %s: %s", doing, b.wall, wayOut)
 	case killed(e.state) && peakBytes(e.state) < int64(b.MemoryBytes/2):
@@ -36,9 +41,6 @@ func (v *Verdict) ended(s step, e *ending, b bounds) error {
 	return nil
 }
 
-// cpuGrain is how far the count that kills and the count that we read may be apart.
-const cpuGrain = 100 * time.Millisecond
-
 // words are the codes and texts of what may go wrong at s.
 func words(s step) (slow, large, crashed, doing, wayOut string) {
 	switch s {
@@ -50,9 +52,14 @@ func words(s step) (slow, large, crashed, doing, wayOut string) {
 		"build it for size, without inlining everything into one function, and with smaller functions"
 }
 
+// outOfTime reports whether a Go process ended by the signal that its limit of
+// processor time sends.
+func outOfTime(stderr []byte) bool { return bytes.Contains(stderr, []byte("SIGXCPU")) }
+
 // outOfMemory reports whether a Go process said so before it ended.
 func outOfMemory(stderr []byte) bool {
-	for _, sign := range []string{"out of memory", "cannot allocate memory", "cannot reserve", "failed to reserve", "cannot map pages"} {
+	for _, sign := range []string{"out of memory", "cannot allocate memory", "cannot reserve", "failed to reserve", "cannot map pages",
+		"ThreadSanitizer failed to allocate" /* of a build that looks for races */} {
 		if bytes.Contains(stderr, []byte(sign)) {
 			return true
 		}

@@ -1,3 +1,5 @@
+//go:build linux
+
 package admission
 
 import (
@@ -37,6 +39,12 @@ var fakes = map[string]func(){
 	"panic":           func() { say(line{Step: stepCompile}); panic("cannot happen") },
 	"killed":          func() { say(line{Step: stepCompile}); kill9(os.Getpid()); time.Sleep(time.Minute) },
 	"sleeping":        func() { say(line{Step: stepCompile}); time.Sleep(time.Minute) },
+	"busy": func() { // for more than half of what it may
+		say(line{Step: stepCompile})
+		for cpuOfMine() < 600*time.Millisecond {
+		}
+		time.Sleep(time.Minute)
+	},
 	"talkative": func() {
 		say(line{Step: stepVectors})
 		for {
@@ -55,6 +63,14 @@ var fakes = map[string]func(){
 	},
 }
 
+func cpuOfMine() time.Duration {
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		panic(err)
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}
+
 func kill9(pid int) {
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		panic(err)
@@ -63,7 +79,7 @@ func kill9(pid int) {
 
 func TestEveryWayToEnd(t *testing.T) {
 	b := defaultBounds
-	b.wall = 2 * time.Second
+	b.CPUSeconds, b.wall = 1, 4*time.Second
 	refused := func(name, code, word string) {
 		t.Helper()
 		v, err := run(context.Background(), fake(name), request(guest{data: sold}), b)
@@ -74,7 +90,7 @@ func TestEveryWayToEnd(t *testing.T) {
 	refused("garbage", CodeCompileCrashed, "said nothing")
 	refused("exit code", CodeVectorsCrashed, "exit status 3")
 	refused("panic", CodeCompileCrashed, "panic: cannot happen")
-	refused("sleeping", CodeCompileSlow, "more than 2s")
+	refused("busy", CodeCompileSlow, "more than 4s")
 	refused("talkative", CodeVectorsCrashed, "4194304 bytes")
 
 	trouble := func(name, word string) {
@@ -86,6 +102,9 @@ func TestEveryWayToEnd(t *testing.T) {
 	}
 	trouble("unknown command", "unexpected argument")
 	trouble("silent", "did not begin")
+	b.wall = 500 * time.Millisecond
+	trouble("sleeping", "too busy")
+	b.wall = 20 * time.Second
 	trouble("killed", "push the module again")
 	trouble("other module", "same binary")
 	trouble("own trouble", "no space left on device")
@@ -106,7 +125,7 @@ func TestEveryWayToEnd(t *testing.T) {
 func TestChildHasNoEnvironment(t *testing.T) {
 	t.Setenv("TALLYHOOK_KEY", "canary")
 	_, err := Run(context.Background(), fake("environment"), request(guest{data: sold}))
-	if err == nil || err.Error() != "admit mapper: GOMAXPROCS=1 GOTRACEBACK=single" {
+	if err == nil || err.Error() != "admit mapper: GOMAXPROCS=1 GOTRACEBACK=none" {
 		t.Errorf("%v", err)
 	}
 }
@@ -137,7 +156,7 @@ func limitsOfMine() string {
 
 func TestChildLimitsItself(t *testing.T) {
 	_, err := Run(context.Background(), fake("limits"), request(guest{data: sold}))
-	if want := "admit mapper: [0/0 64/64 268435456/268435456 10/10 1/1]10 <nil>"; err == nil || err.Error() != want {
+	if want := "admit mapper: [0/0 64/64 268435456/268435456 10/11 1/1] 10 <nil>"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }

@@ -48,14 +48,17 @@ func bind(b bounds) error {
 		name string
 		what int
 		most uint64
+		hard uint64
 	}{
-		{"RLIMIT_CORE", unix.RLIMIT_CORE, 0},
-		{"RLIMIT_NOFILE", unix.RLIMIT_NOFILE, b.Files},
-		{"RLIMIT_FSIZE", unix.RLIMIT_FSIZE, b.FileBytes},
-		{"RLIMIT_AS", unix.RLIMIT_AS, mapped + b.MemoryBytes},
-		{"RLIMIT_CPU", unix.RLIMIT_CPU, b.CPUSeconds}, // both limits at once: killed, not asked
+		{"RLIMIT_CORE", unix.RLIMIT_CORE, 0, 0},
+		{"RLIMIT_NOFILE", unix.RLIMIT_NOFILE, b.Files, b.Files},
+		{"RLIMIT_FSIZE", unix.RLIMIT_FSIZE, b.FileBytes, b.FileBytes},
+		{"RLIMIT_AS", unix.RLIMIT_AS, mapped + b.MemoryBytes, mapped + b.MemoryBytes},
+		// At the first it is told so, which ends a Go process with words that
+		// the parent knows; at the second it is killed.
+		{"RLIMIT_CPU", unix.RLIMIT_CPU, b.CPUSeconds, b.CPUSeconds + 1},
 	} {
-		if err := lower(l.what, l.most); err != nil {
+		if err := lower(l.what, l.most, l.hard); err != nil {
 			return fmt.Errorf("set %s to %d: %w", l.name, l.most, err)
 		}
 	}
@@ -74,14 +77,14 @@ func bind(b bounds) error {
 	return nil
 }
 
-// lower sets a limit to most, or leaves it where it is lower already.
-func lower(what int, most uint64) error {
+// lower sets a limit to most, which cannot be raised above hard again; where it
+// is lower already it stays so.
+func lower(what int, most, hard uint64) error {
 	var now unix.Rlimit
 	if err := unix.Getrlimit(what, &now); err != nil {
 		return err
 	}
-	most = min(most, now.Max)
-	return unix.Setrlimit(what, &unix.Rlimit{Cur: most, Max: most})
+	return unix.Setrlimit(what, &unix.Rlimit{Cur: min(most, now.Max), Max: min(hard, now.Max)})
 }
 
 // mappedBytes is the size of our address space.

@@ -92,7 +92,7 @@ func spawn(ctx context.Context, exe []string, r *Request, b bounds) (*ending, er
 	cmd := exec.CommandContext(timed, exe[0], exe[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, stdout, stderr
 	// Nothing of ours is handed down: the environment holds secrets.
-	cmd.Env = []string{"GOMAXPROCS=1", "GOTRACEBACK=single"}
+	cmd.Env = []string{"GOMAXPROCS=1", "GOTRACEBACK=none"}
 	cmd.SysProcAttr = attributes()
 	cmd.Cancel = func() error { return kill(cmd.Process) }
 	cmd.WaitDelay = drainMax
@@ -103,7 +103,7 @@ func spawn(ctx context.Context, exe []string, r *Request, b bounds) (*ending, er
 	if cmd.ProcessState == nil {
 		return nil, fmt.Errorf("wait for the child: %w", err)
 	}
-	return &ending{out: stdout.bytes, err: stderr.bytes, state: cmd.ProcessState, oversized: errors.Is(err, errTooMuch),
+	return &ending{out: stdout.bytes, err: stderr.bytes, state: cmd.ProcessState, oversized: stdout.over,
 		wall: errors.Is(timed.Err(), context.DeadlineExceeded) && !cmd.ProcessState.Success()}, nil
 }
 
@@ -115,12 +115,13 @@ type bounded struct {
 	bytes []byte
 	most  int
 	rest  bool
+	over  bool // there was more
 }
 
 func (b *bounded) Write(p []byte) (int, error) {
 	n := min(len(p), b.most-len(b.bytes))
 	b.bytes = append(b.bytes, p[:n]...)
-	if n < len(p) && !b.rest {
+	if b.over = b.over || n < len(p); b.over && !b.rest {
 		return n, errTooMuch
 	}
 	return len(p), nil

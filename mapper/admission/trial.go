@@ -66,12 +66,21 @@ func (t *trial) rewrite() []byte {
 	}
 	t.v.RewrittenBytes, t.v.MemoryPages = len(code), info.MemoryPages
 	for _, e := range info.Exports {
-		t.v.Exports = append(t.v.Exports, e.Name)
+		t.v.Exports = list(t.v.Exports, e.Name)
 	}
 	for _, i := range info.Imports {
-		t.v.Imports = append(t.v.Imports, i.Module+"."+i.Name)
+		t.v.Imports = list(t.v.Imports, i.Module+"."+i.Name)
 	}
 	return code
+}
+
+// list appends a name that the module chose, as far as a verdict shows it.
+func list(all []string, name string) []string {
+	const namesMax, nameBytesMax = 64, 128
+	if len(all) == namesMax {
+		return all
+	}
+	return append(all, strings.ToValidUTF8(name[:min(len(name), nameBytesMax)], ""))
 }
 
 func (t *trial) readVectors() {

@@ -10,26 +10,37 @@ import (
 	"github.com/tallyhook/tallyhook/mapper/wasm"
 )
 
-// differencesMax is how many lines of differences one verdict holds.
-const differencesMax = 200
+const (
+	differencesMax = 200 // lines of differences in one verdict
+	brokenMax      = 10  // vectors on which a mapper may break before no more are put to it
+)
 
 // tryAll puts every vector to a fresh instance, then all of them to one that
 // goes on: in their order, and once more backwards, so that each comes after
 // other ones than before. What differs between those must be what a module
 // keeps from one call to the next, which no replay could repeat.
 func (t *trial) tryAll(ctx context.Context, w *wasm.Worker) error {
-	fresh := make([]told, len(t.cases))
+	var fresh []told
+	broken := 0
 	for n := range t.cases {
 		w.Discard(t.program)
-		var err error
-		if fresh[n], err = t.try(ctx, w, n); err != nil {
+		a, err := t.try(ctx, w, n)
+		if err != nil {
 			return err
 		}
-		t.v.Vectors = append(t.v.Vectors, Vector{Name: t.cases[n].Name, Fuel: fresh[n].fuel, Pages: fresh[n].pages, Nanos: fresh[n].nanos})
-		t.compare(n, &fresh[n])
+		fresh = append(fresh, a)
+		t.v.Vectors = append(t.v.Vectors, Vector{Name: t.cases[n].Name, Fuel: a.fuel, Pages: a.pages, Nanos: a.nanos})
+		t.compare(n, &a)
+		if a.broken != "" {
+			if broken++; broken == brokenMax {
+				break
+			}
+		}
 	}
-	if err := t.tryAgain(ctx, w, fresh); err != nil {
-		return err
+	if broken == 0 { // an instance that broke does not go on
+		if err := t.tryAgain(ctx, w, fresh); err != nil {
+			return err
+		}
 	}
 	t.sum(fresh)
 	return nil

@@ -11,6 +11,7 @@ type body struct {
 	code       span // to the last end, included
 	results    []byte
 
+	height int     // of the operand stack, at most
 	entry  int64   // units of the instructions outside loops
 	edits  []edit  // by place
 	frames []frame // blocks that are open; the function's own is the first
@@ -26,6 +27,8 @@ type body struct {
 type frame struct {
 	op     byte
 	region int
+
+	floor, params, results int // operands below the block, of it and left by it
 }
 
 // edit is a change at a place in the code.
@@ -76,7 +79,7 @@ func (m *module) readBody(t functionType) {
 	*b = body{results: t.results, edits: b.edits[:0], frames: b.frames[:0]}
 	m.readLocals(len(t.params))
 	b.code.from = m.at
-	b.frames = append(b.frames, frame{op: opBlock, region: -1})
+	b.frames = append(b.frames, frame{op: opBlock, region: -1, results: len(t.results)})
 	for len(b.frames) > 0 && m.ok() {
 		m.readInstruction()
 	}
@@ -122,11 +125,16 @@ func (b *body) edit(at int, kind editKind, units int64) {
 // open enters a block, loop or if.
 func (m *module) open(op byte) {
 	b := &m.body
-	m.blockType()
+	t := m.blockType()
+	if op == opIf {
+		m.push(-1)
+	}
 	b.blocks++
 	m.atMost(RefuseBlocks, b.blocks, m.limits.BlocksMax, "blocks (block, loop, if)", "split it into smaller functions")
 	m.atMost(RefuseNesting, len(b.frames), m.limits.NestingMax, "blocks inside one another", "split it into smaller functions")
-	f := frame{op: op, region: b.frames[len(b.frames)-1].region}
+	around := b.frames[len(b.frames)-1]
+	f := frame{op: op, region: around.region, params: len(t.params), results: len(t.results)}
+	f.floor = max(around.floor, b.height-f.params)
 	if op == opLoop {
 		b.loops++
 		m.atMost(RefuseLoops, b.loops, m.limits.LoopsMax, "loops", "split it into smaller functions")
@@ -134,21 +142,32 @@ func (m *module) open(op byte) {
 		b.edit(m.at, editCharge, 0)
 	}
 	b.frames = append(b.frames, f)
+	b.height = f.floor
+	m.push(f.params)
 }
 
 // blockType reads nothing, one value type, or the index of a function type.
-func (m *module) blockType() {
+func (m *module) blockType() functionType {
 	if m.left() > 0 {
-		if t := m.code[m.at]; t == typeEmpty || isValueType(t) {
+		switch t := m.code[m.at]; {
+		case t == typeEmpty:
 			m.at++
-			return
+			return functionType{}
+		case isValueType(t):
+			return functionType{results: m.skip(1)}
 		}
 	}
-	if t := m.signed(33); m.ok() && t < 0 {
+	t := m.signed(33)
+	switch {
+	case !m.ok():
+	case t < 0:
 		m.unsupported(fmt.Sprintf("the block type %d", t))
-	} else if m.ok() && t >= int64(len(m.types)) {
+	case t >= int64(len(m.types)):
 		m.unknown("type", uint32(t), len(m.types))
+	default:
+		return m.types[t]
 	}
+	return functionType{}
 }
 
 func (m *module) elseArm() {
@@ -157,6 +176,8 @@ func (m *module) elseArm() {
 		m.malformed("an else without its if")
 	}
 	top.op = opElse
+	m.body.height = top.floor
+	m.push(top.params)
 }
 
 // label reads the target of a branch.

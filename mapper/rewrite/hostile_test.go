@@ -39,6 +39,8 @@ func TestHostileRuns(t *testing.T) {
 	f("recursion through the table", "depth", build{extra: []fn{{}}, fns: []fn{{name: "f", code: join(i32c(0), invokeTable(0))}},
 		table: op(0x70, 0, 1), elements: op(0)})
 	f("recursion, 500 locals", "depth", one(nil, nil, op(1, 0xf4, 3, i64), set500(), invoke(0)))
+	f("recursion, 500 operands", "depth", build{globals: [][]byte{join(op(i32, 1), i32c(1), end)},
+		fns: []fn{{name: "f", code: join(repeat(500, gget(0)), invoke(0), repeat(499, add), drop)}}})
 	f("two that call each other", "depth", build{fns: []fn{{name: "f", code: invoke(1)}, {code: invoke(0)}}})
 	f("call tree of 2^40", "fuel", callTree(40))
 	f("memory.grow", "fuel", one(nil, nil, nil, loop(none, i32c(1), grow, drop, br(0))))
@@ -125,6 +127,8 @@ func TestHostileRefused(t *testing.T) {
 	f("a br_table of 60,000", rewrite.RefuseBranchTargets, one(nil, nil, nil, i32c(0), brTable(make([]int, 60_000)...)))
 	f("a million adds", rewrite.RefuseBodyBytes, one(nil, nil, nil, i32c(0), repeat(1_000_000, i32c(1), add), drop))
 	f("200,000 live values", rewrite.RefuseBodyBytes, one(nil, nil, nil, repeat(200_000, i32c(1)), repeat(200_000, drop)))
+	f("20,000 live values", rewrite.RefuseOperands, one(nil, nil, nil, repeat(20_000, i32c(1)), repeat(20_000, drop)))
+	f("live vectors", rewrite.RefuseOperands, one(nil, nil, nil, repeat(2000, op(0xfd, 12), make([]byte, 16)), repeat(2000, drop)))
 	f("a million functions", rewrite.RefuseFunctions, manyFunctions(9000))
 	f("a 5 MB custom section", rewrite.RefuseModuleBytes, build{custom: make([]byte, 5<<20), fns: []fn{{}}})
 	f("a thousand results", rewrite.RefuseResults, build{extra: []fn{{results: repeat(1000, op(i32))}}})

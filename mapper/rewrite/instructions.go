@@ -12,36 +12,44 @@ func (m *module) readInstruction() {
 		return
 	}
 	b.pay(units(op))
+	m.push(int(gains[op]))
 	switch immediates[op] {
 	case immNone:
+		if op == opUnreachable {
+			m.dead()
+		}
 	case immBlock:
 		m.open(op)
 	case immElse:
 		m.elseArm()
 	case immEnd:
-		b.frames = b.frames[:len(b.frames)-1]
+		m.close()
 	case immLabel:
 		m.branch()
 		m.label()
+		if op == opBr {
+			m.dead()
+		}
 	case immLabels:
 		m.branch()
 		m.labels()
+		m.dead()
 	case immReturn:
 		b.edit(at, editReturn, int64(len(b.frames)-1))
+		m.dead()
 	case immCall:
 		m.call()
 	case immCallIndirect:
 		b.calls = true
-		m.index("type", len(m.types))
+		if t := m.index("type", len(m.types)); m.ok() {
+			m.push(-1)
+			m.pushCall(m.types[t])
+		}
 		m.index("table", len(m.tables))
 	case immLocal:
 		m.index("local", b.locals)
 	case immGlobal:
 		m.index("global", m.globals)
-	case immTable:
-		m.index("table", len(m.tables))
-	case immFunction:
-		m.functionPointer()
 	case immMisc:
 		m.readMisc(at)
 	case immVector:
@@ -54,10 +62,14 @@ func (m *module) readInstruction() {
 	}
 }
 
-// readImmediate reads what follows an opcode when it is of no concern but has
-// to be passed over.
+// readImmediate reads what follows an opcode that changes nothing in the code:
+// it has to be right, and to be passed over.
 func (m *module) readImmediate(i immediate, op byte) {
 	switch i {
+	case immTable:
+		m.index("table", len(m.tables))
+	case immFunction:
+		m.functionPointer()
 	case immTypes:
 		if m.u32() != 1 {
 			m.malformed("a select of other than one type")
@@ -86,6 +98,10 @@ func (m *module) readImmediate(i immediate, op byte) {
 
 func (m *module) call() {
 	i := m.functionIndex()
+	if !m.ok() {
+		return
+	}
+	m.pushCall(m.types[m.functions[i]])
 	if int(i) < len(m.imports) {
 		m.body.pay(ImportFuel)
 	} else {
@@ -117,6 +133,8 @@ func (m *module) readMisc(at int) {
 	if op >= miscMemoryInit && op <= miscMemoryFill && op != miscDataDrop {
 		m.bulkEdit(at, editLength, 0)
 		b.lengths = true
+		b.pay(SlowFuel - 1)
+		m.push(-3)
 	}
 	switch op {
 	case 0, 1, 2, 3, 4, 5, 6, 7: // saturating conversions
@@ -133,6 +151,7 @@ func (m *module) readMisc(at int) {
 	case miscElemDrop:
 		m.index("element segment", m.elements)
 	case miscTableSize:
+		m.push(1)
 		m.index("table", len(m.tables))
 	case miscTableInit, miscTableCopy, miscTableGrow, miscTableFill:
 		m.refuse(RefuseTableChange, "%s at offset %#x changes a table as a whole (table.grow, fill, copy or init), which is not allowed: build without reference types and without dynamic linking",
@@ -157,6 +176,11 @@ func (m *module) readVector() {
 		}
 	}
 	m.body.pay(vectorUnits(op) - 1)
+	if op == vectorConst {
+		m.push(1)
+	} else if op == vectorStore {
+		m.push(-2)
+	}
 	switch {
 	case op <= 11, op == 92, op == 93: // loads and stores
 		m.address()

@@ -21,13 +21,14 @@ type Limits struct {
 	TableEntriesMax    uint32 // of one table
 	ElementSegmentsMax int
 	ElementsMax        int // entries of all element segments
-	DataSegmentsMax    int
+	DataSegmentsMax    int // Go writes tens of thousands, one for each stretch between zeros
 
 	MemoryPagesInitialMax uint32 // pages of 64 KiB
 	MemoryPagesMax        uint32 // written as the memory's maximum if it declares none or a larger one
 
 	BodyBytesMax        int // of one function, also its longest stretch of straight code
 	LocalsMax           int // of one function, parameters included
+	OperandsMax         int // values on one function's operand stack at once
 	BlocksMax           int // block, loop and if of one function
 	NestingMax          int // blocks inside one another
 	LoopsMax            int // of one function
@@ -58,18 +59,19 @@ func Default() Limits {
 		TableEntriesMax:    16384,
 		ElementSegmentsMax: 1024,
 		ElementsMax:        16384,
-		DataSegmentsMax:    16384,
+		DataSegmentsMax:    100_000,
 
 		MemoryPagesInitialMax: 64,
 		MemoryPagesMax:        256,
 
 		BodyBytesMax:        64 << 10,
 		LocalsMax:           512,
+		OperandsMax:         512,
 		BlocksMax:           2048,
 		NestingMax:          1024,
 		LoopsMax:            256,
 		LocalsTimesLoopsMax: 32768,
-		BranchesMax:         4096,
+		BranchesMax:         2048,
 		BulkMax:             512,
 		BranchTargetsMax:    2048,
 

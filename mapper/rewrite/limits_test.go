@@ -98,6 +98,7 @@ func TestLimits(t *testing.T) {
 	f(rewrite.RefuseLocals, l.LocalsMax, `function 0 ("f")`, func(n int) []byte {
 		return one(types(i32, i32), nil, append(append(op(1), uleb(uint64(n-2))...), i64)).bytes()
 	})
+	body(rewrite.RefuseOperands, l.OperandsMax, func(n int) []byte { return join(repeat(n, i32c(0)), repeat(n, drop)) })
 	body(rewrite.RefuseBlocks, l.BlocksMax, func(n int) []byte { return repeat(n, block(none)) })
 	body(rewrite.RefuseNesting, l.NestingMax, func(n int) []byte { return join(repeat(n, op(2, none)), repeat(n, end)) })
 	body(rewrite.RefuseLoops, l.LoopsMax, func(n int) []byte { return repeat(n, loop(none)) })

@@ -50,6 +50,7 @@ const (
 	miscTableSize  = 16
 	miscTableFill  = 17
 	vectorConst    = 12
+	vectorStore    = 11
 )
 
 const (
@@ -132,8 +133,8 @@ var vectorGaps = [...]byte{0x9a, 0xa2, 0xa5, 0xa6, 0xaf, 0xb0, 0xb2, 0xb3, 0xb4,
 
 // Units of fuel of what is not as fast as the 1 unit that other instructions cost.
 const (
-	// SlowFuel is what a division, remainder, square root, load or indirect call
-	// costs. A load is dear because it may have to wait for main memory.
+	// SlowFuel is what a division, remainder, square root, load, indirect call or
+	// bulk memory instruction costs at least. A load is dear because it may have to wait for main memory.
 	SlowFuel = 4
 	// ImportFuel is what the call of an imported function costs: the host works for it.
 	ImportFuel = 100

@@ -41,6 +41,7 @@ const (
 
 	RefuseBodyBytes        = "body_bytes"
 	RefuseLocals           = "locals"
+	RefuseOperands         = "operands"
 	RefuseBlocks           = "blocks"
 	RefuseNesting          = "nesting"
 	RefuseLoops            = "loops"

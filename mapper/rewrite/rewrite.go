@@ -18,6 +18,10 @@ package rewrite
 const Version = 1
 
 // Names of the counters' exports. A module that uses them itself is refused.
+//
+// The host sets both before each call: a trap leaves depth where it was. After
+// the call, fuel used is what was set less what is left; a negative fuel says
+// that fuel ended the call, a negative depth that depth did, never both.
 const (
 	FuelExport  = "tallyhook_fuel"  // mutable i64, at first Limits.FuelInit
 	DepthExport = "tallyhook_depth" // mutable i32, at first Limits.DepthMax

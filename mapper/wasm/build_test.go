@@ -61,13 +61,7 @@ func cat(parts ...any) (p []byte) {
 	return p
 }
 
-func repeat(n int, p ...any) (all []byte) {
-	one := cat(p...)
-	for range n {
-		all = append(all, one...)
-	}
-	return all
-}
+func repeat(n int, p ...any) []byte { return bytes.Repeat(cat(p...), n) }
 
 func i32Const(v int32) []byte  { return cat(0x41, sleb(int64(v))) }
 func i64Const(v int64) []byte  { return cat(0x42, sleb(v)) }

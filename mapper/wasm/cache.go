@@ -32,10 +32,6 @@ type disk struct {
 	machine string
 }
 
-// staleBuild is the age at which a build folder belongs to nobody any more:
-// compiling is cut short long before.
-const staleBuild = time.Hour
-
 func openDisk(ctx context.Context, dir string) (*disk, error) {
 	d := &disk{dir: dir}
 	for _, sub := range []string{dir, filepath.Join(dir, "sums")} {
@@ -51,18 +47,12 @@ func openDisk(ctx context.Context, dir string) (*disk, error) {
 		return nil, err
 	}
 	for _, entry := range entries {
-		path := filepath.Join(dir, entry.Name())
-		if err := checkFolder(path); err != nil {
+		if err := checkFolder(filepath.Join(dir, entry.Name())); err != nil {
 			return nil, err
 		}
-		if !strings.HasPrefix(entry.Name(), "build-") {
-			continue
-		}
-		if info, err := entry.Info(); err == nil && time.Since(info.ModTime()) > staleBuild {
-			if err := os.RemoveAll(path); err != nil {
-				return nil, err
-			}
-		}
+	}
+	if err := d.sweep(time.Now()); err != nil {
+		return nil, err
 	}
 	path, drop, err := d.compile(ctx, probe)
 	if err != nil {
@@ -99,8 +89,10 @@ var probe = []byte("\x00asm\x01\x00\x00\x00\x01\x04\x01\x60\x00\x00\x03\x02\x01\
 // it if there is nothing or damage. The caller has the turn of code.
 func (d *disk) prepare(ctx context.Context, code []byte, sum digest) error {
 	note := d.note(sum)
-	if ok, err := d.whole(note); ok || err != nil {
+	if ok, err := d.whole(note); err != nil {
 		return err
+	} else if ok {
+		return touch(note, time.Now())
 	}
 	made, drop, err := d.compile(ctx, code)
 	if err != nil {
@@ -142,20 +134,16 @@ func (d *disk) whole(note string) (bool, error) {
 		return false, err
 	}
 	rel, want, _ := strings.Cut(strings.TrimSuffix(string(text), "\n"), " ")
-	if !filepath.IsLocal(rel) {
-		return false, os.Remove(note)
+	if filepath.IsLocal(rel) {
+		got, err := hashFile(filepath.Join(d.dir, rel))
+		if err == nil && got == want {
+			return true, nil
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return false, err
+		}
 	}
-	got, err := hashFile(filepath.Join(d.dir, rel))
-	if err == nil && got == want {
-		return true, nil
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return false, err
-	}
-	if err := os.Remove(filepath.Join(d.dir, rel)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return false, err
-	}
-	return false, os.Remove(note)
+	return false, d.forget(note)
 }
 
 // file is a cache file: where it is, and where under a cache folder it belongs.

@@ -116,6 +116,47 @@ func TestCacheSweepsOldBuilds(t *testing.T) {
 	}
 }
 
+// What no Load asked for in three months goes, with its file; what one did stays.
+func TestCacheSweepsOldEntries(t *testing.T) {
+	dir := privateDir(t)
+	e := openEngine(t, Config{CacheDir: dir})
+	used, unused := rewritten(t, answering("used")), rewritten(t, answering("unused"))
+	cached := func(code []byte, want bool) {
+		t.Helper()
+		if ok, err := openEngine(t, Config{CacheDir: dir}).Cached(code); ok != want || err != nil {
+			t.Errorf("cached: %t, %v; want %t", ok, err, want)
+		}
+	}
+	use := func(code []byte) {
+		t.Helper()
+		if _, err := e.Load(context.Background(), Module{Name: "m", Code: code, FuelPerCall: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cached(used, false)
+	use(used)
+	use(unused)
+	notes, err := filepath.Glob(filepath.Join(dir, "sums", "*"))
+	if err != nil || len(notes) != 2 {
+		t.Fatalf("%q, %v", notes, err)
+	}
+	past := time.Now().Add(-staleEntry - time.Hour)
+	for _, note := range notes {
+		if err := os.Chtimes(note, past, past); err != nil {
+			t.Fatal(err)
+		}
+	}
+	use(used)
+	cached(used, true)
+	cached(unused, false)
+	if files := natives(t, dir); len(files) != 1 {
+		t.Errorf("%q; want the used one", files)
+	}
+	if ok, err := openEngine(t, Config{}).Cached(used); ok || err != nil {
+		t.Errorf("%t, %v without a folder", ok, err)
+	}
+}
+
 // Whatever byte of a cache file is damaged, it is compiled anew and the file
 // is whole again; nothing of it runs.
 func TestCacheDamage(t *testing.T) {
@@ -161,7 +202,7 @@ func TestCacheDamage(t *testing.T) {
 	if err != nil || len(notes) != 1 {
 		t.Fatalf("%q, %v", notes, err)
 	}
-	for _, text := range []string{"", "x", "../../etc/passwd 00", "a b c\n"} {
+	for _, text := range []string{"", "x", "x ", "../../etc/passwd 00", "a b c\n"} {
 		if err := os.WriteFile(notes[0], []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

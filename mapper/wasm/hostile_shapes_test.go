@@ -42,7 +42,7 @@ func hostileShapes() []hostile {
 		{name: "recursion with 2,000 locals", make: func() *module { return fatRecursion(2000) }, refused: rewrite.RefuseLocals},
 		{name: "500 locals, 2,000 loops", make: one(500, loops(2000)), refused: rewrite.RefuseLoops},
 		{name: "500 locals, 250 loops", make: one(500, loops(250)), refused: rewrite.RefuseLocalsTimesLoops},
-		{name: "20,000 nested loops", make: one(0, nested(20_000, opLoop, noResult)), refused: rewrite.RefuseNesting},
+		{name: "20,000 nested loops", make: one(0, nested(20_000, opLoop, noResult)), refused: rewrite.RefuseLoops},
 		{name: "20,000 loops", make: one(0, loops(20_000)), refused: rewrite.RefuseLoops},
 		{name: "100,000 nested blocks", make: one(0, nested(100_000, opBlock, noResult)), refused: rewrite.RefuseBodyBytes},
 		{name: "10,000 nested ifs", make: one(0, nested(10_000, i32Const(1), opIf, noResult)), refused: rewrite.RefuseNesting},
@@ -52,7 +52,7 @@ func hostileShapes() []hostile {
 		{name: "br_table with 5,000 targets", make: one(0, opBlock, noResult, i32Const(0), 0x0e, uleb(5000), repeat(5001, 0), opEnd), refused: rewrite.RefuseBranchTargets},
 		{name: "1 M additions", make: one(0, i32Const(0), repeat(1_000_000, i32Const(1), opI32Add), opDrop), refused: rewrite.RefuseBodyBytes},
 		{name: "200,000 live values", make: one(0, repeat(200_000, i64Const(1)), repeat(200_000, opDrop)), refused: rewrite.RefuseBodyBytes},
-		{name: "1 M functions", make: many(1_000_000, 0), refused: rewrite.RefuseModuleBytes},
+		{name: "1 M functions", make: many(1_000_000, 0), refused: rewrite.RefuseFunctions},
 		{name: "20,000 functions", make: many(20_000, 0), refused: rewrite.RefuseFunctions},
 		{name: "20,000 globals", make: func() *module {
 			m := mapper(i64Const(0))

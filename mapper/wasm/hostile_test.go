@@ -71,6 +71,11 @@ func hostileWork() []hostile {
 			m.function("_initialize", "", "", 0, loop())
 			return m
 		}, class: Fuel, harm: true, start: true},
+		{name: "tree of calls in _initialize", make: func() *module {
+			m := callTree()
+			m.function("_initialize", "", "", 0, call(2))
+			return m
+		}, class: Fuel, harm: true, start: true},
 		{name: "tree of calls", make: callTree, class: Fuel, harm: true},
 		{name: "recursion", make: with(localGet(0), call(1)), class: Depth, harm: true},
 		{name: "recursion with 500 locals", make: func() *module { return fatRecursion(500) }, class: Depth, harm: true},
@@ -148,7 +153,8 @@ func TestHostile(t *testing.T) {
 		t.Run(h.name, func(t *testing.T) {
 			w := newWorker(t, e)
 			wantAnswer(t, w, neighbour, "right")
-			grown := rssGrowth(t, func() { h.check(t, e, w) })
+			upload := h.make().bytes()
+			grown := rssGrowth(t, func() { h.check(t, e, w, upload) })
 			if grown > hostileBytesMax {
 				t.Errorf("resident memory rose by %d MiB, at most %d are to be expected", grown>>20, hostileBytesMax>>20)
 			}
@@ -162,8 +168,8 @@ func TestHostile(t *testing.T) {
 }
 
 // check runs h as its author would: upload, instance, call.
-func (h *hostile) check(t *testing.T, e *Engine, w *Worker) {
-	code, _, err := rewrite.Rewrite(h.make().bytes(), rewrite.Default())
+func (h *hostile) check(t *testing.T, e *Engine, w *Worker, upload []byte) {
+	code, _, err := rewrite.Rewrite(upload, rewrite.Default())
 	if h.refused != "" {
 		var refusal *rewrite.Refusal
 		if !errors.As(err, &refusal) || refusal.Code != h.refused || refusal.Text == "" {

@@ -187,7 +187,7 @@ func TestHostWorkCostsFuel(t *testing.T) {
 		t.Errorf("1,000 bytes cost %d units without a sink, %d with one, none %d", a, b, used(sink, log(0)))
 	}
 	write := func(n int64) *module { return calling(wasiModule, "fd_write", "iiii", "i", 1, 70_000, n, 60_000) }
-	if a, b := used(Config{}, write(4000)), used(Config{}, write(0)); a != b+4000 {
+	if a, b := used(Config{}, write(4000)), used(Config{}, write(0)); a != b+4000*itemFuel {
 		t.Errorf("4,000 pieces cost %d units, none %d", a, b)
 	}
 	e := openEngine(t, Config{})

@@ -2,7 +2,7 @@
 // files, nothing but the standard library, no allocation per call.
 //
 //	//go:wasmexport mapper_v1_map
-//	func mapperMap(length uint32) uint64 { return tallyhook.Run(length, Map) }
+//	func MapperMap(length uint32) uint64 { return tallyhook.Run(length, Map) }
 //
 //	func Map(p *tallyhook.Postback, out *tallyhook.Reports) tallyhook.Answer {
 //		out.Set(tallyhook.RefID, p.Get(tallyhook.Query, "click"))
@@ -97,8 +97,10 @@ var (
 	reports  = Reports{out: output[:]}
 )
 
+// MapperBuffer tells the host where to write.
+//
 //go:wasmexport mapper_v1_buffer
-func mapperBuffer() uint64 { return place(buffer[:]) | BufferBytes }
+func MapperBuffer() uint64 { return place(buffer[:]) | BufferBytes }
 
 func place(p []byte) uint64 { return uint64(uintptr(unsafe.Pointer(unsafe.SliceData(p)))) << 32 }
 
@@ -153,6 +155,8 @@ func (p *Postback) ReceivedMillis() int64 { return int64(binary.LittleEndian.Uin
 func (p *Postback) Body() []byte { return p.body }
 
 // Get gives the value of the first pair of that kind and name, nil without one.
+//
+//go:noinline
 func (p *Postback) Get(kind Kind, name string) []byte {
 	for pairs := p.Pairs(); pairs.Next(); {
 		if pairs.Kind == kind && string(pairs.Name) == name {
@@ -172,7 +176,11 @@ type Pairs struct {
 	rest        []byte
 }
 
-// Next steps to the next pair.
+// Next steps to the next pair. Loops and what is in them are functions of their
+// own here and in text.go: on a turn of a loop Go goes back to the head of the
+// function, and the host charges all of it.
+//
+//go:noinline
 func (p *Pairs) Next() bool {
 	r := p.rest
 	if len(r) < pairBytes {
@@ -220,7 +228,7 @@ func (r *Reports) Set(field Field, value []byte) bool {
 	case len(value) > ValueBytesMax:
 		r.fail(fieldNames[field], " is longer than 256 bytes")
 		return false
-	case !utf8.Valid(value):
+	case !isUTF8(value):
 		r.fail(fieldNames[field], " is not UTF-8")
 		return false
 	case !r.room(4 + len(value)):
@@ -242,7 +250,7 @@ func (r *Reports) SetString(field Field, value string) bool {
 func (r *Reports) Extra(key, value []byte) bool {
 	r.begun = true
 	n := len(key) + len(value)
-	if len(key) == 0 || r.extras == ExtrasMax || n > LongValueBytesMax || r.hasExtra(key) || !utf8.Valid(key) || !utf8.Valid(value) || !r.room(6+n) {
+	if len(key) == 0 || r.extras == ExtrasMax || n > LongValueBytesMax || r.hasExtra(key) || !isUTF8(key) || !isUTF8(value) || !r.room(6+n) {
 		return false
 	}
 	r.head(extension, 2+n)
@@ -299,6 +307,7 @@ func (r *Reports) fail(what, text string) bool {
 	return true
 }
 
+//go:noinline
 func (r *Reports) room(n int) bool {
 	if len(r.out)-r.at < n {
 		r.full = true
@@ -306,20 +315,39 @@ func (r *Reports) room(n int) bool {
 	return !r.full
 }
 
+//go:noinline
 func (r *Reports) head(field Field, n int) {
 	binary.LittleEndian.PutUint16(r.out[r.at:], uint16(field))
 	binary.LittleEndian.PutUint16(r.out[r.at+2:], uint16(n))
 	r.at += 4
 }
 
+//go:noinline
 func (r *Reports) hasExtra(key []byte) bool {
 	for at := r.reportAt; at < r.at; at += 4 + int(binary.LittleEndian.Uint16(r.out[at+2:])) {
-		if Field(binary.LittleEndian.Uint16(r.out[at:])) != extension {
-			continue
-		}
-		if n := int(binary.LittleEndian.Uint16(r.out[at+4:])); string(r.out[at+6:at+6+n]) == string(key) {
+		if r.keyAt(at, key) {
 			return true
 		}
 	}
 	return false
+}
+
+// keyAt reports whether an extension of that key stands at a place.
+//
+//go:noinline
+func (r *Reports) keyAt(at int, key []byte) bool {
+	p := r.out[at:r.at]
+	return len(p) >= 6+len(key) && Field(binary.LittleEndian.Uint16(p)) == extension &&
+		int(binary.LittleEndian.Uint16(p[4:])) == len(key) && string(p[6:6+len(key)]) == string(key)
+}
+
+func isUTF8(p []byte) bool { return ascii(p) || utf8.Valid(p) }
+
+//go:noinline
+func ascii(p []byte) bool {
+	var all byte
+	for _, c := range p {
+		all |= c
+	}
+	return all < utf8.RuneSelf
 }

@@ -4,9 +4,11 @@ import "bytes"
 
 // EqualFold compares without regard to the case of A to Z.
 func EqualFold(a []byte, b string) bool {
-	if len(a) != len(b) {
-		return false
-	}
+	return len(a) == len(b) && (string(a) == b || equalFold(a, b))
+}
+
+//go:noinline
+func equalFold(a []byte, b string) bool {
 	for i, c := range a {
 		if c != b[i] && lower(c) != lower(b[i]) {
 			return false
@@ -23,6 +25,8 @@ func lower(c byte) byte {
 }
 
 // Trim gives text without blanks and line ends around it.
+//
+//go:noinline
 func Trim(text []byte) []byte {
 	for len(text) > 0 && blank(text[0]) {
 		text = text[1:]
@@ -37,6 +41,8 @@ func blank(c byte) bool { return c == ' ' || '\t' <= c && c <= '\r' }
 
 // Cut gives the parts before and after the first c; all of it and nothing
 // without one.
+//
+//go:noinline
 func Cut(text []byte, c byte) (before, after []byte, found bool) {
 	if i := bytes.IndexByte(text, c); i >= 0 {
 		return text[:i], text[i+1:], true
@@ -61,13 +67,21 @@ func Element(name []byte, array string) (index int, rest []byte, ok bool) {
 	if len(digits) < 1 || len(digits) > 6 {
 		return 0, nil, false
 	}
+	index = number(digits)
+	return index, rest, index >= 0
+}
+
+// number reads digits, -1 when there is something else.
+//
+//go:noinline
+func number(digits []byte) (n int) {
 	for _, c := range digits {
 		if c < '0' || c > '9' {
-			return 0, nil, false
+			return -1
 		}
-		index = index*10 + int(c-'0')
+		n = n*10 + int(c-'0')
 	}
-	return index, rest, true
+	return n
 }
 
 // Cents gives whole cents as a decimal: "1234" is "12.34", "-5" is "-0.05". The

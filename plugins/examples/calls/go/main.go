@@ -4,8 +4,10 @@ package main
 
 import tallyhook "github.com/tallyhook/tallyhook/plugins/sdk/go"
 
+// MapperMap is what the host calls.
+//
 //go:wasmexport mapper_v1_map
-func mapperMap(length uint32) uint64 { return tallyhook.Run(length, Map) }
+func MapperMap(length uint32) uint64 { return tallyhook.Run(length, Map) }
 
 func main() {}
 

@@ -9,8 +9,10 @@ import (
 	tallyhook "github.com/tallyhook/tallyhook/plugins/sdk/go"
 )
 
+// MapperMap is what the host calls.
+//
 //go:wasmexport mapper_v1_map
-func mapperMap(length uint32) uint64 { return tallyhook.Run(length, Map) }
+func MapperMap(length uint32) uint64 { return tallyhook.Run(length, Map) }
 
 func main() {}
 
@@ -133,6 +135,9 @@ type collected struct {
 	all     [fieldsMax]entry
 	count   int
 	tooMany bool
+
+	seen [aliases][2]uint16 // place in all + 1, by query or body
+	best [fieldIDs][2]*entry
 }
 
 var entries collected
@@ -144,64 +149,89 @@ func (c *collected) add(name, value []byte, origin int) {
 	}
 	e := &c.all[c.count]
 	c.count++
-	e.name, e.value, e.origin, e.alias = name, value, origin, nil
-	length := len(name) - 3
-	if length < 0 || length >= len(byLength) {
-		return
-	}
-	for i := range byLength[length] {
-		if a := &byLength[length][i]; tallyhook.EqualFold(name, a.name) {
-			e.alias, e.number = a, first[length]+i
-			return
-		}
-	}
+	e.name, e.value, e.origin = name, value, origin
+	e.alias, e.number = aliasOf(name)
 }
 
-// report makes one report of what has been collected so far.
+//go:noinline
+func aliasOf(name []byte) (a *alias, number int) {
+	length := len(name) - 3
+	if length < 0 || length >= len(byLength) {
+		return nil, 0
+	}
+	list := byLength[length]
+	for i := range list {
+		if tallyhook.EqualFold(name, list[i].name) {
+			return &list[i], first[length] + i
+		}
+	}
+	return nil, 0
+}
+
+// report makes one report of what has been collected so far. What is done for
+// each entry is a function of its own, as Go is charged for a whole function on
+// every turn of a loop in it.
 func (c *collected) report(out *tallyhook.Reports) {
-	var seen [aliases][2]uint16 // place in the entries + 1
-	var best [fieldIDs][2]*entry
+	c.seen, c.best = [aliases][2]uint16{}, [fieldIDs][2]*entry{}
 	if c.tooMany {
 		out.Fail("more than 256 fields")
 	}
-	all := c.all[:c.count]
-	for i := range all {
-		e := &all[i]
-		e.used = false
-		if e.alias == nil {
-			continue
-		}
-		if len(tallyhook.Trim(e.value)) == 0 {
-			e.used = true // empty is absent, not zero
-			continue
-		}
-		at, top := &seen[e.number][e.origin], &best[e.alias.field][e.origin]
-		switch {
-		case *at == 0:
-			*at = uint16(i + 1)
-			if *top == nil || e.alias.rank < (*top).alias.rank {
-				*top = e
-			}
-		case bytes.Equal(all[*at-1].value, e.value):
-			e.used = true
-		default:
-			out.Fail("a field is given twice with different values")
-		}
+	for i := range c.count {
+		c.resolve(i, out)
 	}
-	for field, b := range best {
-		e := b[1]
-		if e == nil {
-			e = b[0]
-		}
-		if e != nil {
-			out.Set(tallyhook.Field(field), e.value)
-			e.used = true
-		}
+	for field := range c.best {
+		c.set(field, out)
 	}
-	for i := range all {
-		if e := &all[i]; !e.used {
-			out.Extra(e.name, e.value)
+	for i := range c.count {
+		c.keep(i, out)
+	}
+}
+
+// resolve notes whether entry i is the one that its field is to be read from.
+//
+//go:noinline
+func (c *collected) resolve(i int, out *tallyhook.Reports) {
+	e := &c.all[i]
+	e.used = false
+	if e.alias == nil {
+		return
+	}
+	if len(tallyhook.Trim(e.value)) == 0 {
+		e.used = true // empty is absent, not zero
+		return
+	}
+	at, top := &c.seen[e.number][e.origin], &c.best[e.alias.field][e.origin]
+	switch {
+	case *at == 0:
+		*at = uint16(i + 1)
+		if *top == nil || e.alias.rank < (*top).alias.rank {
+			*top = e
 		}
+	case bytes.Equal(c.all[*at-1].value, e.value):
+		e.used = true
+	default:
+		out.Fail("a field is given twice with different values")
+	}
+}
+
+// set sets a field to the body's value, else the query's.
+//
+//go:noinline
+func (c *collected) set(field int, out *tallyhook.Reports) {
+	e := c.best[field][1]
+	if e == nil {
+		e = c.best[field][0]
+	}
+	if e != nil {
+		out.Set(tallyhook.Field(field), e.value)
+		e.used = true
+	}
+}
+
+//go:noinline
+func (c *collected) keep(i int, out *tallyhook.Reports) {
+	if e := &c.all[i]; !e.used {
+		out.Extra(e.name, e.value)
 	}
 }
 
@@ -233,6 +263,24 @@ func (c *collected) elements(p *tallyhook.Postback, out *tallyhook.Reports) {
 	c.report(out)
 }
 
+// take adds a pair, if it is of the kind, and reports whether it is of JSON.
+//
+//go:noinline
+func (c *collected) take(pair *tallyhook.Pairs, array bool) (json bool) {
+	switch pair.Kind {
+	case tallyhook.Query:
+		c.add(pair.Name, pair.Value, 0)
+	case tallyhook.Form:
+		c.add(pair.Name, pair.Value, 1)
+	case tallyhook.JSON:
+		if !array {
+			c.add(pair.Name, pair.Value, 1)
+		}
+		return true
+	}
+	return false
+}
+
 // Map maps one request.
 func Map(p *tallyhook.Postback, out *tallyhook.Reports) tallyhook.Answer {
 	c := &entries
@@ -240,17 +288,7 @@ func Map(p *tallyhook.Postback, out *tallyhook.Reports) tallyhook.Answer {
 	body := tallyhook.Trim(p.Body())
 	array, json := len(body) > 0 && body[0] == '[', false
 	for pairs := p.Pairs(); pairs.Next(); {
-		switch pairs.Kind {
-		case tallyhook.Query:
-			c.add(pairs.Name, pairs.Value, 0)
-		case tallyhook.Form:
-			c.add(pairs.Name, pairs.Value, 1)
-		case tallyhook.JSON:
-			json = true
-			if !array {
-				c.add(pairs.Name, pairs.Value, 1)
-			}
-		}
+		json = c.take(&pairs, array) || json
 	}
 	out.NextReport()
 	if array && json {

@@ -9,11 +9,15 @@ import (
 	tallyhook "github.com/tallyhook/tallyhook/plugins/sdk/go"
 )
 
+// MapperRawBody asks the host for raw bodies; it is never called.
+//
 //go:wasmexport mapper_v1_raw_body
-func mapperRawBody() {}
+func MapperRawBody() {}
 
+// MapperMap is what the host calls.
+//
 //go:wasmexport mapper_v1_map
-func mapperMap(length uint32) uint64 { return tallyhook.Run(length, Map) }
+func MapperMap(length uint32) uint64 { return tallyhook.Run(length, Map) }
 
 func main() {}
 
