@@ -35,6 +35,7 @@ type bench struct {
 	key     string
 	log     *lockedBuffer
 	admits  *fakeAdmitter
+	telling sync.Mutex
 	changes int   // calls of Config.Changed
 	refuses error // what Config.Changed answers
 	now     time.Time
@@ -99,6 +100,8 @@ func makeBench(t *testing.T, withNode bool) *bench {
 		Admitter: b.admits, PostbackBase: "http://127.0.0.1:8080/", Registry: prometheus.NewRegistry(), Now: clock, Version: "test",
 		Log: slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Changed: func(context.Context) error {
+			b.telling.Lock()
+			defer b.telling.Unlock()
 			b.changes++
 			return b.refuses
 		},

@@ -31,6 +31,7 @@ type (
 		Revisions []struct {
 			Revision  int    `json:"revision"`
 			Status    string `json:"status"`
+			Reason    string `json:"reason"`
 			ChangeSeq int64  `json:"change_seq"`
 		} `json:"revisions"`
 	}
@@ -78,8 +79,8 @@ func (a amount) String() string { return event.Amount(a).String() }
 
 const pageRows = 1000
 
-// all reads a listing to its end.
-func all[T any](ctx context.Context, n *Node, path string) ([]T, error) {
+// all reads a listing to its end; narrow are names and values of its filter.
+func all[T any](ctx context.Context, n *Node, path string, narrow ...string) ([]T, error) {
 	var rows []T
 	for after := ""; ; {
 		var page struct {
@@ -87,6 +88,9 @@ func all[T any](ctx context.Context, n *Node, path string) ([]T, error) {
 			Next string `json:"next"`
 		}
 		q := url.Values{"limit": {fmt.Sprint(pageRows)}}
+		for i := 0; i+1 < len(narrow); i += 2 {
+			q.Set(narrow[i], narrow[i+1])
+		}
 		if after != "" {
 			q.Set("after", after)
 		}

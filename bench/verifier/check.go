@@ -18,6 +18,9 @@ import (
 const (
 	checkersMax  = 8           // calls read side by side
 	drainTimeMax = time.Minute // for the node to finish what it has taken in
+
+	mappedTimeMax = time.Minute // for what waits for its mapper: a version that cannot be loaded is tried again every half minute
+	mappedPoll    = 200 * time.Millisecond
 )
 
 // Check waits until nodes, which share a store, have nothing left to do and
@@ -41,6 +44,9 @@ func Check(ctx context.Context, nodes []*Node, path, activity string) (*Report, 
 		model: newModel(DedupeWindow, traffic.RuleOf), said: map[content]*saying{}, events: map[string]*seen{},
 		undecided: map[string]bool{}}
 	c.recall()
+	if err := c.mapped(ctx); err != nil {
+		return nil, err
+	}
 	for _, step := range []func(context.Context) error{c.readActivity, c.replay, c.readCalls, c.readBalances, c.readTransfers} {
 		if err := step(ctx); err != nil {
 			return nil, err
@@ -64,6 +70,29 @@ type check struct {
 	acked     []ack
 	events    map[string]*seen
 	undecided map[string]bool // calls of which it is unknown whether the node was told
+}
+
+// mapped waits until nothing of our sources waits for its mapper. What waits for
+// longer than that is found in the activity, and is a difference.
+func (c *check) mapped(ctx context.Context) error {
+	for end := time.Now().Add(mappedTimeMax); ; {
+		waiting := false
+		for _, source := range c.history.run.Sources {
+			rows, err := all[activityRow](ctx, c.nodes[0], "/api/v1/activity", "status", "parked", "source", source)
+			if err != nil {
+				return err
+			}
+			waiting = waiting || slices.ContainsFunc(rows, func(r activityRow) bool { return r.Source == source && r.Reason == mapperUnavailable })
+		}
+		if !waiting || time.Now().After(end) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(mappedPoll):
+		}
+	}
 }
 
 // readActivity compares events with requests.

@@ -17,6 +17,10 @@ import (
 //	revision 1 of 2    heard, and left waiting for its call
 //	revision 2 of 2    decided
 //
+// A postback whose mapper could not be asked has a revision more before these,
+// which says so: nothing of it is heard then. What its source sends to the same
+// node meanwhile waits behind it.
+//
 // Between nodes it may differ from the order in which events were received. A
 // call must end at the same value all the same: otherwise a repeat was taken
 // for what it repeats, and a late retry has undone a price.
@@ -25,7 +29,8 @@ import (
 type told struct {
 	change        int64
 	e             *seen
-	first, decide bool
+	first         bool // of the event at all
+	heard, decide bool
 }
 
 // replay asks the model for every event's verdict and compares.
@@ -78,7 +83,7 @@ func (c *check) order(ctx context.Context) ([]told, error) {
 			again = append(again, id)
 			continue
 		}
-		order = append(order, told{e.ChangeSeq, e, true, true})
+		order = append(order, told{e.ChangeSeq, e, true, !e.waits(), !e.waits()})
 	}
 	var mu sync.Mutex
 	err := c.each(again, func(n *Node, id string) error {
@@ -89,38 +94,72 @@ func (c *check) order(ctx context.Context) ([]told, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		e, r := c.events[id], line.Revisions
-		if len(r) != 2 || r[0].Revision != 1 || r[0].Status != "parked" || r[1].ChangeSeq != e.ChangeSeq {
-			c.differ("event %s should have been parked and then decided, and has the revisions %+v", id, r)
-			return nil
+		waited := len(r) > 1 && r[0].Revision == 1 && r[0].Status == "parked" && r[0].Reason == mapperUnavailable
+		if waited {
+			order = append(order, told{change: r[0].ChangeSeq, e: e, first: true})
+			c.Waited++
+			r = r[1:]
 		}
-		order = append(order, told{r[0].ChangeSeq, e, true, false}, told{r[1].ChangeSeq, e, false, true})
+		switch {
+		case waited && len(r) == 1 && r[0].Revision == 2 && r[0].ChangeSeq == e.ChangeSeq:
+			order = append(order, told{r[0].ChangeSeq, e, false, true, true})
+		case len(r) == 2 && r[0].Status == "parked" && r[0].Reason != mapperUnavailable && r[1].Revision == r[0].Revision+1 && r[1].ChangeSeq == e.ChangeSeq:
+			order = append(order, told{r[0].ChangeSeq, e, r[0].Revision == 1, true, false}, told{r[1].ChangeSeq, e, false, false, true})
+		default:
+			c.differ("event %s should have been parked and then decided, and has the revisions %+v", id, line.Revisions)
+		}
 		return nil
 	})
 	slices.SortFunc(order, func(a, b told) int { return cmp.Compare(a.change, b.change) })
 	return order, err
 }
 
-// compareOrder: no two revisions have one number, and the events of a journal
-// are heard in its order.
+const mapperUnavailable = "mapper_unavailable"
+
+// waits says that an event waits for its mapper still.
+func (e *seen) waits() bool { return e.Status == "parked" && e.Reason == mapperUnavailable }
+
+// queue is what has an order of its own: a journal, and in it what one source
+// sent.
+type queue struct {
+	stream uint32
+	source string // "" for all
+}
+
+// compareOrder: no two revisions have one number, every event of a journal has
+// its first verdict in the journal's order, and those of a source are heard in
+// that order, too.
 func (c *check) compareOrder(order []told) {
-	last := map[uint32]*seen{}
+	last := map[queue]*seen{}
 	for i, t := range order {
 		if i > 0 && order[i-1].change == t.change {
 			c.differ("events %s and %s share the change number %d", order[i-1].e.Event, t.e.Event, t.change)
 		}
-		if !t.first {
-			continue
+		if t.first {
+			c.follows(last, queue{stream: t.e.id.Stream}, t.e, "had its first verdict")
 		}
-		if before := last[t.e.id.Stream]; before != nil && cmp.Or(cmp.Compare(before.id.Seq, t.e.id.Seq), cmp.Compare(before.id.N, t.e.id.N)) >= 0 {
-			c.differ("event %s was heard before event %s of the same journal", before.Event, t.e.Event)
+		if t.heard {
+			c.follows(last, queue{t.e.id.Stream, t.e.Source}, t.e, "was heard")
 		}
-		last[t.e.id.Stream] = t.e
 	}
+}
+
+func (c *check) follows(last map[queue]*seen, q queue, e *seen, what string) {
+	if before := last[q]; before != nil && cmp.Or(cmp.Compare(before.id.Seq, e.id.Seq), cmp.Compare(before.id.N, e.id.N)) >= 0 {
+		c.differ("event %s %s before event %s of the same journal", before.Event, what, e.Event)
+	}
+	last[q] = e
 }
 
 func (c *check) compareVerdict(t told, m modelEvent) {
 	e, want := t.e, ""
-	if t.first {
+	if !t.heard && !t.decide {
+		if e.waits() {
+			c.differ("event %s waits for its mapper still", e.Event)
+		}
+		return
+	}
+	if t.heard {
 		want = c.model.hear(m)
 	}
 	switch {

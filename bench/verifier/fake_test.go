@@ -34,6 +34,8 @@ type fakeNode struct {
 	served  int
 	haunted bool
 	enough  func() // called when 500 requests have come
+
+	waiting map[string][]*fakeEvent // for their source's mapper, with the faults "waits" and "jumps"
 }
 
 type fakeEvent struct {
@@ -44,11 +46,12 @@ type fakeEvent struct {
 	delta, share                          event.Amount
 	at                                    time.Time
 	changes                               []int64 // of its revisions
+	waits, waited                         bool    // for its mapper
 }
 
 func startFake(t *testing.T, fault string, drops int) (*fakeNode, *Node) {
 	t.Helper()
-	f := &fakeNode{fault: fault, drops: drops, calls: map[string]map[string]any{}, said: map[string]bool{}, account: map[account]int64{}}
+	f := &fakeNode{fault: fault, drops: drops, calls: map[string]map[string]any{}, said: map[string]bool{}, account: map[account]int64{}, waiting: map[string][]*fakeEvent{}}
 	in, admin := httptest.NewServer(http.HandlerFunc(f.ingest)), httptest.NewServer(http.HandlerFunc(f.admin))
 	t.Cleanup(in.Close)
 	t.Cleanup(admin.Close)
@@ -97,7 +100,7 @@ func (f *fakeNode) upsert(body []byte) {
 		f.calls[id][k] = v
 	}
 	for _, e := range f.events {
-		if e.status == "parked" && f.settle(e) {
+		if e.status == "parked" && !e.waits && f.settle(e) {
 			f.revise(e)
 		}
 	}
@@ -134,6 +137,44 @@ func (f *fakeNode) postback(source string, r *http.Request, body []byte) {
 		e.status, e.unreadable = "invalid", true
 	}
 	f.events = append(f.events, e)
+	if f.standsBack(e) {
+		return
+	}
+	f.decide(e)
+	if f.fault == "phantom" && len(f.events) >= 30 && !f.haunted && !e.unreadable {
+		f.haunted = true
+		ghost := *e
+		ghost.id, ghost.payout, ghost.delta, ghost.share, ghost.changes = "1-999999", 1, 0, 0, nil
+		f.revise(&ghost)
+		f.events = append(f.events, &ghost)
+	}
+}
+
+// standsBack makes every 37th postback wait for its mapper, and what its source
+// sends until four wait.
+func (f *fakeNode) standsBack(e *fakeEvent) bool {
+	queue := f.waiting[e.source]
+	if f.fault != "waits" && f.fault != "jumps" || len(queue) == 0 && len(f.events)%37 != 0 || f.fault == "jumps" && len(queue) == 1 && f.seq%2 == 0 {
+		return false
+	}
+	e.waits, e.waited = true, true
+	f.revise(e)
+	if f.waiting[e.source] = append(queue, e); len(queue) == 3 {
+		f.takeUp(e.source)
+	}
+	return true
+}
+
+// takeUp decides what waits for the mapper of a source.
+func (f *fakeNode) takeUp(source string) {
+	for _, e := range f.waiting[source] {
+		e.waits = false
+		f.decide(e)
+	}
+	f.waiting[source] = nil
+}
+
+func (f *fakeNode) decide(e *fakeEvent) {
 	key := fmt.Sprint(e.source, e.ref, e.caller, e.seconds, e.payout)
 	switch {
 	case e.unreadable:
@@ -144,13 +185,6 @@ func (f *fakeNode) postback(source string, r *http.Request, body []byte) {
 		f.settle(e)
 	}
 	f.revise(e)
-	if f.fault == "phantom" && len(f.events) >= 30 && !f.haunted && !e.unreadable {
-		f.haunted = true
-		ghost := *e
-		ghost.id, ghost.payout, ghost.delta, ghost.share, ghost.changes = "1-999999", 1, 0, 0, nil
-		f.revise(&ghost)
-		f.events = append(f.events, &ghost)
-	}
 }
 
 // revise numbers a new revision of e's verdict.
@@ -235,15 +269,21 @@ func (f *fakeNode) admin(w http.ResponseWriter, r *http.Request) {
 	case strings.HasPrefix(r.URL.Path, "/api/v1/events/"):
 		i := slices.IndexFunc(f.events, func(e *fakeEvent) bool { return e.id == strings.TrimPrefix(r.URL.Path, "/api/v1/events/") })
 		for j, change := range f.events[i].changes {
-			status := "parked"
-			if j > 0 {
+			status, reason := "parked", ""
+			switch {
+			case j == len(f.events[i].changes)-1:
 				status = f.events[i].status
+			case j == 0 && f.events[i].waited:
+				reason = mapperUnavailable
 			}
-			rows = append(rows, map[string]any{"revision": j + 1, "status": status, "change_seq": change})
+			rows = append(rows, map[string]any{"revision": j + 1, "status": status, "reason": reason, "change_seq": change})
 		}
 		json.NewEncoder(w).Encode(map[string]any{"revisions": rows})
 		return
 	case r.URL.Path == "/api/v1/activity":
+		for source := range f.waiting {
+			f.takeUp(source)
+		}
 		for _, e := range f.events {
 			row := map[string]any{"event": e.id, "received_at": e.at, "source": e.source, "status": e.status, "call_id": e.call,
 				"caller": e.caller, "duration": e.seconds, "payout": e.payout, "delta": e.delta, "share_delta": e.share,

@@ -11,6 +11,7 @@ const differencesMax = 20 // that are kept; the rest are counted
 type Report struct {
 	Requests, Acked, Unknown int // sent, answered 2xx, never answered
 	Events                   int
+	Waited                   int // events that waited for their mapper
 	Shipped                  int // rows in the activity store
 	Calls, Valued, Undecided int // told, with a value, perhaps never told
 	Accounts                 int
@@ -34,7 +35,11 @@ func (r *Report) differ(format string, args ...any) {
 // Print writes the report for a person.
 func (r *Report) Print(w io.Writer) {
 	fmt.Fprintf(w, "requests   %d sent, %d acknowledged, %d without an answer\n", r.Requests, r.Acked, r.Unknown)
-	fmt.Fprintf(w, "events     %d, %d in the activity store\n", r.Events, r.Shipped)
+	fmt.Fprintf(w, "events     %d, %d in the activity store", r.Events, r.Shipped)
+	if r.Waited > 0 {
+		fmt.Fprintf(w, "; %d of them had to wait for their mapper", r.Waited)
+	}
+	fmt.Fprintln(w)
 	fmt.Fprintf(w, "calls      %d told, %d with a value, %d perhaps never told\n", r.Calls, r.Valued, r.Undecided)
 	fmt.Fprintf(w, "ledger     %s booked on %d accounts by %d postings of %d transfers\n", r.Booked, r.Accounts, r.Postings, r.Transfers)
 	if r.Torn {

@@ -71,6 +71,15 @@ func TestHonestNodeThatFailsToAnswerPasses(t *testing.T) {
 	}
 }
 
+// What waits for its mapper is heard later, in order, and that is no fault.
+func TestHonestNodeWithoutMapperPasses(t *testing.T) {
+	fake, node := startFake(t, "waits", 0)
+	r := checkFake(t, node, driveFake(t, fake, node))
+	if !r.OK() || r.Waited == 0 {
+		t.Error(text(r))
+	}
+}
+
 func TestEveryFaultIsFound(t *testing.T) {
 	for fault, want := range map[string]string{
 		"lost":      "LOST",
@@ -81,6 +90,7 @@ func TestEveryFaultIsFound(t *testing.T) {
 		"share":     "with a share of",
 		"balance":   "instead of zero",
 		"numbers":   "share the change number",
+		"jumps":     "was heard before",
 	} {
 		t.Run(fault, func(t *testing.T) {
 			fake, node := startFake(t, fault, 0)
