@@ -28,6 +28,7 @@ import (
 //	tallyhook_pipeline_paused, _retrying                   1 while nothing is posted, while a step is tried again
 //	tallyhook_index_names, _complete                       names of calls in the index; 1 when it holds the whole window
 //	tallyhook_parked_events                                waiting for their call
+//	tallyhook_unmapped_records                             waiting for their mapper
 //	tallyhook_sources                                      live ones in force
 //	tallyhook_backend_up{role,kind}                        1 while store, index, limits, activity can be reached
 //	tallyhook_backend_down_seconds{role,kind}              for how long not
@@ -116,6 +117,7 @@ var perNode = []struct {
 	{desc("index_names", "Names of calls in the index."), func(s *NodeStatus) float64 { return float64(s.Index.Names) }},
 	{desc("index_complete", "1 when the index holds every call within the window."), func(s *NodeStatus) float64 { return truthValue(s.Index.Complete) }},
 	{desc("parked_events", "Events that wait for their call."), func(s *NodeStatus) float64 { return float64(s.Parked) }},
+	{desc("unmapped_records", "Postbacks that wait for their mapper."), func(s *NodeStatus) float64 { return float64(s.Unmapped) }},
 	{desc("sources", "Live sources in force."), func(s *NodeStatus) float64 { return float64(s.Sources) }},
 	{desc("activity_lag_rows", "Verdicts that the activity store does not have yet."), func(s *NodeStatus) float64 { return float64(s.Shipping.LagRows) }},
 	{desc("activity_lag_seconds", "Age of the oldest verdict that the activity store does not have."), func(s *NodeStatus) float64 { return s.Shipping.LagSeconds }},

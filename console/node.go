@@ -29,8 +29,9 @@ type NodeStatus struct {
 	Shipping ShippingStatus  `json:"shipping"`
 	Limits   LimitsStatus    `json:"limits"`
 
-	Parked  int64 `json:"parked"`  // events that wait for their call
-	Sources int   `json:"sources"` // live ones in force
+	Parked   int64 `json:"parked"`   // events that wait for their call
+	Unmapped int64 `json:"unmapped"` // postbacks that wait for their mapper
+	Sources  int   `json:"sources"`  // live ones in force
 
 	// Failed, when not "", says why the node cannot go on and must be
 	// restarted; /healthz answers 503 with it.

@@ -39,13 +39,16 @@ func readAlerts(t *testing.T) (list []alertRule) {
 // names that its collectors are made with, not from comments.
 func shownMetrics(t *testing.T) (list []string) {
 	t.Helper()
-	for _, file := range glob(t, "../console/*.go") {
+	for _, file := range append(glob(t, "../console/*.go"), "../cmd/tallyhook/node_mapper_metrics.go") {
 		if strings.HasSuffix(file, "_test.go") {
 			continue
 		}
 		text := read(t, file)
 		for _, name := range firsts(regexp.MustCompile(`\bdesc\("([a-z_]+)"`), text) {
 			list = append(list, "tallyhook_"+name)
+		}
+		for _, name := range firsts(regexp.MustCompile(`\bmapperDesc\("([a-z_]+)"`), text) {
+			list = append(list, "tallyhook_mapper_"+name)
 		}
 		list = append(list, firsts(regexp.MustCompile(`Name: "(tallyhook_[a-z_]+)"`), text)...)
 	}

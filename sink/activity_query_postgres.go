@@ -25,7 +25,7 @@ import (
 const AnalystRole = "tallyhook_analyst"
 
 // secretColumns must be hidden from AnalystRole.
-var secretColumns = []string{"call.key", "source.token_hash", "source.token_sealed", "source_secret.hash", "access_key.hash"}
+var secretColumns = []string{"call.key", "source.token_hash", "source.token_sealed", "source_secret.hash", "access_key.hash", "mapper_upload.config"}
 
 // harmlessVolatile are the functions that a statement may call although the
 // database calls them volatile.

@@ -64,3 +64,9 @@ func TestEngineKilled(t *testing.T)        { run(t, EngineKilled) }
 func TestCacheForgets(t *testing.T)        { run(t, CacheForgets) }
 func TestCacheFailsOver(t *testing.T)      { run(t, CacheFailsOver) }
 func TestSharedLimit(t *testing.T)         { run(t, SharedLimit) }
+
+func TestSwapUnderLoad(t *testing.T)      { run(t, SwapUnderLoad) }
+func TestSwapOnServers(t *testing.T)      { run(t, SwapOnServers) }
+func TestKillWhileUploading(t *testing.T) { run(t, KillWhileUploading) }
+func TestMapperUnreadable(t *testing.T)   { run(t, MapperUnreadable) }
+func TestMapperAway(t *testing.T)         { run(t, MapperAway) }

@@ -79,22 +79,21 @@ func (n *node) Status() console.NodeStatus {
 		Backends: n.backends(), Shipping: n.shipping(), Limits: n.caches.limitsStatus(),
 		Sources: n.live.Load().Live(),
 	}
-	s.Parked = n.parked()
+	s.Parked, s.Unmapped = n.count("parked"), n.count("unmapped")
 	n.mu.Lock()
 	s.Failed = n.failed
 	n.mu.Unlock()
 	return s
 }
 
-// parked counts the events that wait for their call, -1 while the store does
-// not say.
-func (n *node) parked() (count int64) {
+// count counts the rows of a small table, -1 while the store does not say.
+func (n *node) count(table string) (rows int64) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	if !n.attached.Load() || n.db.Read.QueryRowContext(ctx, `SELECT count(*) FROM parked`).Scan(&count) != nil {
+	if !n.attached.Load() || n.db.Read.QueryRowContext(ctx, `SELECT count(*) FROM `+table).Scan(&rows) != nil {
 		return -1
 	}
-	return count
+	return rows
 }
 
 // Refused implements console.Node.

@@ -75,7 +75,7 @@ func Default() Limits {
 		BulkMax:             512,
 		BranchTargetsMax:    2048,
 
-		FuelInit: 100_000_000,
+		FuelInit: 30_000_000,
 		DepthMax: 512,
 	}
 }

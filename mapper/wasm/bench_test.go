@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tallyhook/tallyhook/mapper/abi"
+	. "github.com/tallyhook/tallyhook/mapper/moduletest"
 	"github.com/tallyhook/tallyhook/mapper/rewrite"
 )
 
@@ -128,7 +129,7 @@ func BenchmarkMap(b *testing.B) {
 			b.ReportMetric(float64(fields)/float64(b.N), "fields/op")
 		})
 	}
-	run("constant", answering("r1").bytes())
+	run("constant", Answering("r1").Bytes())
 	run("C", buildC(b))
 	run("Go", buildGo(b, goMapper))
 }
@@ -140,7 +141,7 @@ func BenchmarkHostile(b *testing.B) {
 	e := openEngine(b, Config{})
 	for _, h := range hostiles() {
 		b.Run(h.name, func(b *testing.B) {
-			upload := h.make().bytes()
+			upload := h.make().Bytes()
 			code, _, err := rewrite.Rewrite(upload, rewrite.Default())
 			if h.refused != "" {
 				underCollection(b, func() time.Time {
@@ -226,7 +227,7 @@ func BenchmarkThousandPrograms(b *testing.B) {
 	dir := privateDir(b)
 	modules := make([]Module, 1000)
 	for i := range modules {
-		modules[i] = Module{Name: fmt.Sprint("m", i), Code: rewritten(b, answering(fmt.Sprint("a", i))), FuelPerCall: fuelPerCall}
+		modules[i] = Module{Name: fmt.Sprint("m", i), Code: rewritten(b, Answering(fmt.Sprint("a", i))), FuelPerCall: fuelPerCall}
 	}
 	round := func(e *Engine, w *Worker) (loaded, called time.Duration) {
 		begun := time.Now()

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	. "github.com/tallyhook/tallyhook/mapper/moduletest"
 )
 
 // natives lists the files with native code.
@@ -32,7 +34,7 @@ func TestCacheIsReused(t *testing.T) {
 	var before fs.FileInfo
 	for round := range 3 {
 		e := openEngine(t, Config{CacheDir: dir})
-		wantAnswer(t, newWorker(t, e), load(t, e, "p", answering("p")), "p")
+		wantAnswer(t, newWorker(t, e), load(t, e, "p", Answering("p")), "p")
 		files := natives(t, dir)
 		if len(files) != 1 {
 			t.Fatalf("round %d: %q; want one file", round, files)
@@ -120,7 +122,7 @@ func TestCacheSweepsOldBuilds(t *testing.T) {
 func TestCacheSweepsOldEntries(t *testing.T) {
 	dir := privateDir(t)
 	e := openEngine(t, Config{CacheDir: dir})
-	used, unused := rewritten(t, answering("used")), rewritten(t, answering("unused"))
+	used, unused := rewritten(t, Answering("used")), rewritten(t, Answering("unused"))
 	cached := func(code []byte, want bool) {
 		t.Helper()
 		if ok, err := openEngine(t, Config{CacheDir: dir}).Cached(code); ok != want || err != nil {
@@ -161,7 +163,7 @@ func TestCacheSweepsOldEntries(t *testing.T) {
 // is whole again; nothing of it runs.
 func TestCacheDamage(t *testing.T) {
 	dir := privateDir(t)
-	code := rewritten(t, answering("whole"))
+	code := rewritten(t, Answering("whole"))
 	use := func() {
 		t.Helper()
 		e := openEngine(t, Config{CacheDir: dir})
@@ -220,7 +222,7 @@ func TestCacheDiskFault(t *testing.T) {
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
-	_, err := e.Load(context.Background(), Module{Name: "p", Code: rewritten(t, echo()), FuelPerCall: 1})
+	_, err := e.Load(context.Background(), Module{Name: "p", Code: rewritten(t, Echo()), FuelPerCall: 1})
 	if b := (*BadModule)(nil); err == nil || errors.As(err, &b) {
 		t.Errorf("%v; want an error of the disk", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/tallyhook/tallyhook/mapper/abi"
+	. "github.com/tallyhook/tallyhook/mapper/moduletest"
 	"github.com/tallyhook/tallyhook/mapper/rewrite"
 )
 
@@ -38,16 +39,16 @@ func privateDir(t testing.TB) string {
 	return dir
 }
 
-func rewritten(t testing.TB, m *module) []byte {
+func rewritten(t testing.TB, m *Builder) []byte {
 	t.Helper()
-	code, _, err := rewrite.Rewrite(m.bytes(), rewrite.Default())
+	code, _, err := rewrite.Rewrite(m.Bytes(), rewrite.Default())
 	if err != nil {
 		t.Fatalf("rewrite: %v", err)
 	}
 	return code
 }
 
-func load(t testing.TB, e *Engine, name string, m *module) *Program {
+func load(t testing.TB, e *Engine, name string, m *Builder) *Program {
 	t.Helper()
 	p, err := e.Load(context.Background(), Module{Name: name, Code: rewritten(t, m), FuelPerCall: fuelPerCall})
 	if err != nil {

@@ -6,13 +6,14 @@ import (
 	"testing"
 	"time"
 
+	. "github.com/tallyhook/tallyhook/mapper/moduletest"
 	"github.com/tallyhook/tallyhook/mapper/rewrite"
 )
 
 // hostile is a module that was made to do harm, and what becomes of it.
 type hostile struct {
 	name string
-	make func() *module
+	make func() *Builder
 
 	refused string // by the rewriter, with this code
 	class   Class  // else how its call, or its start, ends
@@ -25,74 +26,72 @@ func hostiles() []hostile {
 	return append(hostileWork(), hostileShapes()...)
 }
 
-const opMemoryGrow = 0x40
-
 // hostileWork are small modules that run for ever, or take what they can get.
 func hostileWork() []hostile {
-	drop := i64Const(0)
+	drop := I64Const(0)
 	const fullPages = 256
-	wide := func(body ...any) func() *module {
-		return func() *module {
-			m := new(module)
-			m.memory(64, fullPages)
-			m.complete(append([]any{i32Const(fullPages - 64), opMemoryGrow, 0, opDrop}, body...)...)
+	wide := func(body ...any) func() *Builder {
+		return func() *Builder {
+			m := new(Builder)
+			m.Memory(64, fullPages)
+			m.Complete(append([]any{I32Const(fullPages - 64), MemoryGrow(), OpDrop}, body...)...)
 			return m
 		}
 	}
-	with := func(body ...any) func() *module { return func() *module { return mapper(body...) } }
-	loop := func(body ...any) []byte { return cat(opLoop, noResult, cat(body...), br(0), opEnd) }
+	with := func(body ...any) func() *Builder { return func() *Builder { return Mapper(body...) } }
+	loop := func(body ...any) []byte { return Cat(OpLoop, NoResult, Cat(body...), Br(0), OpEnd) }
 	// host calls one imported function without end.
-	host := func(from, name, params, results string, args ...int32) func() *module {
-		return func() *module {
-			m := new(module)
-			f := m.imported(from, name, params, results)
-			m.memory(64, 64)
+	host := func(from, name, params, results string, args ...int32) func() *Builder {
+		return func() *Builder {
+			m := new(Builder)
+			f := m.Imported(from, name, params, results)
+			m.Memory(64, 64)
 			var code []byte
 			for _, a := range args {
-				code = append(code, i32Const(a)...)
+				code = append(code, I32Const(a)...)
 			}
-			code = append(code, call(f)...)
+			code = append(code, Call(f)...)
 			if results != "" {
-				code = append(code, opDrop)
+				code = append(code, OpDrop)
 			}
-			m.complete(loop(code), drop)
+			m.Complete(loop(code), drop)
 			return m
 		}
 	}
 	return []hostile{
 		{name: "endless loop", make: with(loop(), drop), class: Fuel, harm: true},
-		{name: "endless loop in start", make: func() *module {
-			m := mapper(drop)
-			m.start = uleb(uint64(m.function("", "", "", 0, loop())))
+		{name: "endless loop in start", make: func() *Builder {
+			m := Mapper(drop)
+			m.Start = Uleb(uint64(m.Function("", "", "", 0, loop())))
 			return m
 		}, class: Crash, harm: true, start: true},
-		{name: "endless loop in _initialize", make: func() *module {
-			m := mapper(drop)
-			m.function("_initialize", "", "", 0, loop())
+		{name: "endless loop in _initialize", make: func() *Builder {
+			m := Mapper(drop)
+			m.Function("_initialize", "", "", 0, loop())
 			return m
 		}, class: Fuel, harm: true, start: true},
-		{name: "tree of calls in _initialize", make: func() *module {
+		{name: "tree of calls in _initialize", make: func() *Builder {
 			m := callTree()
-			m.function("_initialize", "", "", 0, call(2))
+			m.Function("_initialize", "", "", 0, Call(2))
 			return m
 		}, class: Fuel, harm: true, start: true},
 		{name: "tree of calls", make: callTree, class: Fuel, harm: true},
-		{name: "recursion", make: with(localGet(0), call(1)), class: Depth, harm: true},
-		{name: "recursion with 500 locals", make: func() *module { return fatRecursion(500) }, class: Depth, harm: true},
+		{name: "recursion", make: with(LocalGet(0), Call(1)), class: Depth, harm: true},
+		{name: "recursion with 500 locals", make: func() *Builder { return fatRecursion(500) }, class: Depth, harm: true},
 		{name: "recursion by table", make: tableRecursion, class: Depth, harm: true},
-		{name: "memory.grow by one without end", make: with(loop(i32Const(1), opMemoryGrow, 0, opDrop), drop), class: Fuel, harm: true},
-		{name: "memory.fill of 16 MiB", make: wide(loop(i32Const(0), i32Const(7), i32Const(fullPages*pageBytes-1), 0xfc, 11, 0), drop), class: Fuel, harm: true},
-		{name: "memory.fill of 1 MiB", make: wide(loop(i32Const(0), i32Const(7), i32Const(1<<20), 0xfc, 11, 0), drop), class: Fuel, harm: true},
-		{name: "memory.copy of 8 MiB", make: wide(loop(i32Const(0), i32Const(1), i32Const(8<<20), 0xfc, 10, 0, 0), drop), class: Fuel, harm: true},
-		{name: "divisions", make: with(loop(i64Const(-1), i64Const(3), 0x7f, opDrop), drop), class: Fuel, harm: true},
-		{name: "square roots", make: with(loop(0x44, tenPointZero(), 0x9f, 0x9f, 0x9f, 0x9f, opDrop), drop), class: Fuel, harm: true},
+		{name: "memory.grow by one without end", make: with(loop(I32Const(1), MemoryGrow(), OpDrop), drop), class: Fuel, harm: true},
+		{name: "memory.fill of 16 MiB", make: wide(loop(I32Const(0), I32Const(7), I32Const(fullPages*pageBytes-1), MemoryFill()), drop), class: Fuel, harm: true},
+		{name: "memory.fill of 1 MiB", make: wide(loop(I32Const(0), I32Const(7), I32Const(1<<20), MemoryFill()), drop), class: Fuel, harm: true},
+		{name: "memory.copy of 8 MiB", make: wide(loop(I32Const(0), I32Const(1), I32Const(8<<20), MemoryCopy()), drop), class: Fuel, harm: true},
+		{name: "divisions", make: with(loop(I64Const(-1), I64Const(3), 0x7f, OpDrop), drop), class: Fuel, harm: true},
+		{name: "square roots", make: with(loop(0x44, tenPointZero(), 0x9f, 0x9f, 0x9f, 0x9f, OpDrop), drop), class: Fuel, harm: true},
 		{name: "log without end", make: host("mapper_v1", "log", "iii", "", 0, 0, 1024), class: Fuel, harm: true},
 		{name: "fd_write without end", make: host(wasiModule, "fd_write", "iiii", "i", 1, 0, 100, 8), class: Fuel, harm: true},
 		{name: "random_get without end", make: host(wasiModule, "random_get", "ii", "i", 0, 1024), class: Fuel, harm: true},
 		{name: "poll_oneoff without end", make: host(wasiModule, "poll_oneoff", "iiii", "i", 0, 8192, 64, 0), class: Fuel, harm: true},
 		{name: "proc_exit", make: host(wasiModule, "proc_exit", "i", "", 0), class: Crash, harm: true},
-		{name: "result at 0x7fffffff", make: with(place(0x7fffffff, 100)), class: Memory, harm: true},
-		{name: "result longer than memory", make: with(place(8, 0xffffffff)), class: Memory, harm: true},
+		{name: "result at 0x7fffffff", make: with(Place(0x7fffffff, 100)), class: Memory, harm: true},
+		{name: "result longer than memory", make: with(Place(8, 0xffffffff)), class: Memory, harm: true},
 	}
 }
 
@@ -100,32 +99,32 @@ func tenPointZero() []byte { return []byte{0, 0, 0, 0, 0, 0, 0x24, 0x40} } // 10
 
 // callTree is forty functions that call the next one twice: 2^40 calls without
 // a loop or a recursion.
-func callTree() *module {
-	m := new(module)
-	m.memory(2, 2)
-	m.complete(call(2), i64Const(0))
+func callTree() *Builder {
+	m := new(Builder)
+	m.Memory(2, 2)
+	m.Complete(Call(2), I64Const(0))
 	for i := range 40 {
-		m.function("", "", "", 0, call(i+3), call(i+3))
+		m.Function("", "", "", 0, Call(i+3), Call(i+3))
 	}
-	m.function("", "", "", 0)
+	m.Function("", "", "", 0)
 	return m
 }
 
-func fatRecursion(locals int) *module {
-	m := new(module)
-	m.memory(2, 2)
-	m.complete(call(2), i64Const(0))
-	use := repeat(1, localGet(0), 0x21, uleb(uint64(locals-1)))
-	m.function("", "", "", locals, use, call(2), use)
+func fatRecursion(locals int) *Builder {
+	m := new(Builder)
+	m.Memory(2, 2)
+	m.Complete(Call(2), I64Const(0))
+	use := Repeat(1, LocalGet(0), 0x21, Uleb(uint64(locals-1)))
+	m.Function("", "", "", locals, use, Call(2), use)
 	return m
 }
 
-func tableRecursion() *module {
-	m := new(module)
-	m.memory(2, 2)
-	m.complete(localGet(0), i32Const(0), 0x11, 1, 0) // type 1 is that of mapper_v1_map
-	m.tables = append(m.tables, cat(0x70, 1, 1, 1))
-	m.elements = append(m.elements, cat(0, i32Const(0), opEnd, 1, 1))
+func tableRecursion() *Builder {
+	m := new(Builder)
+	m.Memory(2, 2)
+	m.Complete(LocalGet(0), I32Const(0), 0x11, 1, 0) // type 1 is that of mapper_v1_map
+	m.Tables = append(m.Tables, Cat(0x70, 1, 1, 1))
+	m.Elements = append(m.Elements, Cat(0, I32Const(0), OpEnd, 1, 1))
 	return m
 }
 
@@ -133,7 +132,7 @@ func tableRecursion() *module {
 // own counters, and the others on the machine do not notice.
 func TestHostile(t *testing.T) {
 	e := openEngine(t, Config{CacheDir: privateDir(t)})
-	neighbour := load(t, e, "neighbour@1", answering("right"))
+	neighbour := load(t, e, "neighbour@1", Answering("right"))
 	quit, done := make(chan struct{}), make(chan int)
 	go func() { // another source's events, all the while
 		w := e.Worker()
@@ -153,7 +152,7 @@ func TestHostile(t *testing.T) {
 		t.Run(h.name, func(t *testing.T) {
 			w := newWorker(t, e)
 			wantAnswer(t, w, neighbour, "right")
-			upload := h.make().bytes()
+			upload := h.make().Bytes()
 			grown := rssGrowth(t, func() { h.check(t, e, w, upload) })
 			if grown > hostileBytesMax {
 				t.Errorf("resident memory rose by %d MiB, at most %d are to be expected", grown>>20, hostileBytesMax>>20)

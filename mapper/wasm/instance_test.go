@@ -7,12 +7,13 @@ import (
 	"testing"
 
 	"github.com/tallyhook/tallyhook/mapper/abi"
+	. "github.com/tallyhook/tallyhook/mapper/moduletest"
 )
 
 func TestMap(t *testing.T) {
 	e := openEngine(t, Config{})
 	w := newWorker(t, e)
-	p := load(t, e, "echo@1", echo())
+	p := load(t, e, "echo@1", Echo())
 	i := instance(t, w, p)
 	for range 3 {
 		n := request(i)
@@ -25,7 +26,7 @@ func TestMap(t *testing.T) {
 			t.Errorf("%d units of fuel for six instructions", i.Fuel())
 		}
 	}
-	if i.Pages() != 2 || len(i.Input()) != bufferBytes || p.RawBody() || p.Made() != 1 {
+	if i.Pages() != 2 || len(i.Input()) != BufferBytes || p.RawBody() || p.Made() != 1 {
 		t.Errorf("%d pages, a buffer of %d bytes, raw body %t, %d instances", i.Pages(), len(i.Input()), p.RawBody(), p.Made())
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -33,7 +34,7 @@ func TestMap(t *testing.T) {
 	if _, _, err := i.Map(ctx, 0); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v after the context's end", err)
 	}
-	wantAnswer(t, w, load(t, e, "answering@1", answering("r1")), "r1")
+	wantAnswer(t, w, load(t, e, "answering@1", Answering("r1")), "r1")
 }
 
 func TestMapCodes(t *testing.T) {
@@ -41,7 +42,7 @@ func TestMapCodes(t *testing.T) {
 	w := newWorker(t, e)
 	f := func(code uint32) {
 		t.Helper()
-		p := load(t, e, "code", mapper(i64Const(int64(code))))
+		p := load(t, e, "code", Mapper(I64Const(int64(code))))
 		out, got, err := instance(t, w, p).Map(context.Background(), 0)
 		if out != nil || got != code || err != nil {
 			t.Errorf("%x, %d, %v; want code %d", out, got, err, code)
@@ -59,7 +60,7 @@ func TestMapResultPlace(t *testing.T) {
 	w := newWorker(t, e)
 	f := func(ptr, n uint32, ok bool) {
 		t.Helper()
-		p := load(t, e, "place", mapper(place(ptr, n)))
+		p := load(t, e, "place", Mapper(Place(ptr, n)))
 		defer p.Close(context.Background())
 		out, _, err := instance(t, w, p).Map(context.Background(), 0)
 		if ok {
@@ -94,7 +95,7 @@ func TestMapTraps(t *testing.T) {
 	w := newWorker(t, e)
 	f := func(class Class, text string, code ...any) {
 		t.Helper()
-		p := load(t, e, "trap", mapper(code...))
+		p := load(t, e, "trap", Mapper(code...))
 		i := instance(t, w, p)
 		_, _, err := i.Map(context.Background(), 0)
 		trap := wantTrap(t, err, class, text)
@@ -107,13 +108,13 @@ func TestMapTraps(t *testing.T) {
 			t.Errorf("%s: the same instance after a trap", text)
 		}
 	}
-	zero := i64Const(0)
-	f(Crash, "in function 1: unreachable", opUnreachable)
+	zero := I64Const(0)
+	f(Crash, "in function 1: unreachable", OpUnreachable)
 	f(Crash, "integer divide by zero", zero, zero, 0x7f)
-	f(Crash, "out of bounds memory access", i32Const(-8), 0x29, 0, 0)
-	f(Fuel, "ran out of fuel in function 1: it was given 10000000 units", endless(), opUnreachable)
-	f(Depth, "went too deep", localGet(0), call(1))
-	f(Memory, "outside the 131072 bytes of memory", place(0x7fffffff, 1))
+	f(Crash, "out of bounds memory access", I32Const(-8), I64Load())
+	f(Fuel, "ran out of fuel in function 1: it was given 10000000 units", Endless(), OpUnreachable)
+	f(Depth, "went too deep", LocalGet(0), Call(1))
+	f(Memory, "outside the 131072 bytes of memory", Place(0x7fffffff, 1))
 }
 
 // A view from before memory grew may be of the old memory; asking again gives
@@ -123,7 +124,7 @@ func TestMapGrows(t *testing.T) {
 	w := newWorker(t, e)
 	// One page more, then the output from the new page's start: zeros, then 42.
 	const grown = 2 * pageBytes
-	m := mapper(i32Const(1), 0x40, 0, opDrop, i32Const(grown+7), i64Const(42), 0x37, 0, 0, place(grown, 8))
+	m := Mapper(I32Const(1), MemoryGrow(), OpDrop, I32Const(grown+7), I64Const(42), I64Store(), Place(grown, 8))
 	i := instance(t, w, load(t, e, "grows", m))
 	before := w.Bytes()
 	i.Input()[0] = 0xAB
@@ -145,7 +146,7 @@ func TestMapGrows(t *testing.T) {
 func TestMapAllocatesNothing(t *testing.T) {
 	e := openEngine(t, Config{})
 	w := newWorker(t, e)
-	p := load(t, e, "echo@1", echo())
+	p := load(t, e, "echo@1", Echo())
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	n := testing.AllocsPerRun(200, func() {
@@ -165,13 +166,13 @@ func TestMapAllocatesNothing(t *testing.T) {
 
 func TestMapPanicsOnALongInput(t *testing.T) {
 	e := openEngine(t, Config{})
-	i := instance(t, newWorker(t, e), load(t, e, "echo@1", echo()))
+	i := instance(t, newWorker(t, e), load(t, e, "echo@1", Echo()))
 	defer func() {
 		if recover() == nil {
 			t.Error("an input longer than the buffer went through")
 		}
 	}()
-	i.Map(context.Background(), bufferBytes+1)
+	i.Map(context.Background(), BufferBytes+1)
 }
 
 func TestStartUp(t *testing.T) {
@@ -179,15 +180,15 @@ func TestStartUp(t *testing.T) {
 	// It counts in memory: _initialize sets 1, the buffer adds 2, init adds the
 	// configuration's first byte; the answer is the sum.
 	const at = 65536
-	load64 := cat(i32Const(at), 0x29, 0, 0)
-	add := func(code ...any) []byte { return cat(i32Const(at), load64, cat(code...), 0x7c, 0x37, 0, 0) }
-	m := new(module)
-	m.memory(2, 2)
-	m.function("_initialize", "", "", 0, i32Const(at), i64Const(1), 0x37, 0, 0)
-	m.function("mapper_v1_buffer", "", "I", 0, add(i64Const(2)), place(bufferAt, bufferBytes))
-	m.function("mapper_v1_init", "i", "i", 0, add(i32Const(bufferAt), 0x31, 0, 0), localGet(0), i32Const(3), 0x47) // length 3 or refuse
-	m.function("mapper_v1_map", "i", "I", 0, load64)
-	m.function("mapper_v1_raw_body", "ii", "I", 0, opUnreachable)
+	load64 := Cat(I32Const(at), I64Load())
+	add := func(code ...any) []byte { return Cat(I32Const(at), load64, Cat(code...), OpI64Add, I64Store()) }
+	m := new(Builder)
+	m.Memory(2, 2)
+	m.Function("_initialize", "", "", 0, I32Const(at), I64Const(1), I64Store())
+	m.Function("mapper_v1_buffer", "", "I", 0, add(I64Const(2)), Place(BufferAt, BufferBytes))
+	m.Function("mapper_v1_init", "i", "i", 0, add(I32Const(BufferAt), I64Load8U()), LocalGet(0), I32Const(3), 0x47) // length 3 or refuse
+	m.Function("mapper_v1_map", "i", "I", 0, load64)
+	m.Function("mapper_v1_raw_body", "ii", "I", 0, OpUnreachable)
 	f := func(config string) (*Instance, error) {
 		p, err := e.Load(context.Background(), Module{Name: "m", Code: rewritten(t, m), Config: []byte(config), FuelPerCall: 1000})
 		if err != nil {
@@ -212,16 +213,16 @@ func TestStartUp(t *testing.T) {
 	wantBad(t, err, BadConfigValue, "refuses its configuration with code 1")
 	_, err = f("")
 	wantBad(t, err, BadConfigValue, "code 1")
-	_, err = f(string(make([]byte, bufferBytes+1)))
+	_, err = f(string(make([]byte, BufferBytes+1)))
 	wantBad(t, err, BadConfigBytes, "has 32769 bytes and the module's buffer takes 32768")
 }
 
 // withBuffer is a mapper that drops everything and names this as its buffer.
-func withBuffer(ptr, n uint32) *module {
-	m := new(module)
-	m.memory(2, 2)
-	m.function("mapper_v1_buffer", "", "I", 0, place(ptr, n))
-	m.function("mapper_v1_map", "i", "I", 0, i64Const(0))
+func withBuffer(ptr, n uint32) *Builder {
+	m := new(Builder)
+	m.Memory(2, 2)
+	m.Function("mapper_v1_buffer", "", "I", 0, Place(ptr, n))
+	m.Function("mapper_v1_map", "i", "I", 0, I64Const(0))
 	return m
 }
 
@@ -233,7 +234,7 @@ func TestStartUpFails(t *testing.T) {
 		t.Errorf("a buffer of %d bytes at the end of memory", len(edge.Input()))
 	}
 	before, bytes := w.Instances(), w.Bytes()
-	start := func(m *module) error {
+	start := func(m *Builder) error {
 		t.Helper()
 		p := load(t, e, "start", m)
 		_, err := w.Instance(context.Background(), p)
@@ -249,16 +250,16 @@ func TestStartUpFails(t *testing.T) {
 	wantBad(t, start(withBuffer(2*pageBytes-16383, 16384)), BadBuffer, "ends outside the 131072 bytes of memory")
 	wantBad(t, start(withBuffer(0xffffffff, 0xffffffff)), BadBuffer, "ends outside")
 
-	m := mapper(i64Const(0))
-	m.function("_initialize", "", "", 0, endless())
+	m := Mapper(I64Const(0))
+	m.Function("_initialize", "", "", 0, Endless())
 	wantTrap(t, start(m), Fuel, "in start-up, _initialize: the module ran out of fuel")
-	m = mapper(i64Const(0))
-	m.function("_initialize", "", "", 0, opUnreachable)
+	m = Mapper(I64Const(0))
+	m.Function("_initialize", "", "", 0, OpUnreachable)
 	wantTrap(t, start(m), Crash, "in start-up, _initialize: the module crashed")
-	m = mapper(i64Const(0))
-	m.start = uleb(uint64(m.function("", "", "", 0, endless())))
+	m = Mapper(I64Const(0))
+	m.Start = Uleb(uint64(m.Function("", "", "", 0, Endless())))
 	wantTrap(t, start(m), Crash, "the module's start function crashed")
-	m = mapper(i64Const(0))
-	m.data(2*pageBytes-1, "ab")
+	m = Mapper(I64Const(0))
+	m.Data(2*pageBytes-1, "ab")
 	wantBad(t, start(m), BadStart, "out of bounds memory access")
 }

@@ -7,11 +7,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	. "github.com/tallyhook/tallyhook/mapper/moduletest"
 )
 
 func TestLoadRefuses(t *testing.T) {
 	e := openEngine(t, Config{CacheDir: privateDir(t)})
-	f := func(m *module, code, text string) {
+	f := func(m *Builder, code, text string) {
 		t.Helper()
 		_, err := e.Load(context.Background(), Module{Name: "bad@1", Code: rewritten(t, m), FuelPerCall: 1})
 		wantBad(t, err, code, text)
@@ -19,13 +21,13 @@ func TestLoadRefuses(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	}
-	bare := func(pages uint32, names ...string) *module {
-		m := new(module)
+	bare := func(pages uint32, names ...string) *Builder {
+		m := new(Builder)
 		if pages > 0 {
-			m.memory(pages, 256)
+			m.Memory(pages, 256)
 		}
 		for _, name := range names {
-			m.function(name, "i", "I", 0, i64Const(0))
+			m.Function(name, "i", "I", 0, I64Const(0))
 		}
 		return m
 	}
@@ -35,22 +37,22 @@ func TestLoadRefuses(t *testing.T) {
 	f(bare(1, "mapper_v1_map", "mapper_v1_buffer"), BadSignature, "mapper_v1_buffer is (i32) -> i64; it has to be () -> i64")
 	f(bare(1, "mapper_v2_map"), BadExport, "mapper_v1_map")
 
-	m := new(module)
-	m.memory(1, 1)
-	m.function("mapper_v1_map", "iI", "iI", 0, i32Const(0), i64Const(0))
+	m := new(Builder)
+	m.Memory(1, 1)
+	m.Function("mapper_v1_map", "iI", "iI", 0, I32Const(0), I64Const(0))
 	f(m, BadSignature, "mapper_v1_map is (i32, i64) -> (i32, i64); it has to be (i32) -> i64")
-	m = mapper(i64Const(0))
-	m.function("mapper_v1_init", "", "", 0)
+	m = Mapper(I64Const(0))
+	m.Function("mapper_v1_init", "", "", 0)
 	f(m, BadSignature, "mapper_v1_init is (); it has to be (i32) -> i32")
-	m = mapper(i64Const(0))
-	m.function("_initialize", "i", "", 0)
+	m = Mapper(I64Const(0))
+	m.Function("_initialize", "i", "", 0)
 	f(m, BadSignature, "_initialize is (i32); it has to be ()")
 
-	importing := func(from, name, params, results string) *module {
-		m := new(module)
-		m.imported(from, name, params, results)
-		m.memory(2, 2)
-		m.complete(i64Const(0))
+	importing := func(from, name, params, results string) *Builder {
+		m := new(Builder)
+		m.Imported(from, name, params, results)
+		m.Memory(2, 2)
+		m.Complete(I64Const(0))
 		return m
 	}
 	f(importing("env", "abort", "iiii", ""), BadImport, "imports env.abort; a mapper needs no imports, and only wasi_snapshot_preview1 and mapper_v1.log")
@@ -59,15 +61,15 @@ func TestLoadRefuses(t *testing.T) {
 	f(importing(wasiModule, "fd_write", "ii", "i"), BadImportType, "fd_write as (i32, i32) -> i32; it is (i32, i32, i32, i32) -> i32")
 	f(importing("mapper_v1", "log", "iii", "i"), BadImportType, "mapper_v1.log as (i32, i32, i32) -> i32; it is (i32, i32, i32)")
 
-	m = mapper(opDrop) // rewriting looks at structure, wazero at types
+	m = Mapper(OpDrop) // rewriting looks at structure, wazero at types
 	f(m, BadCode, "the module is not valid:")
 	_, err := e.Load(context.Background(), Module{Name: "n", Code: []byte("no wasm"), FuelPerCall: 1})
 	wantBad(t, err, BadUncounted, "has not been rewritten")
-	_, err = e.Load(context.Background(), Module{Name: "n", Code: mapper(endless(), i64Const(0)).bytes(), FuelPerCall: 1})
+	_, err = e.Load(context.Background(), Module{Name: "n", Code: Mapper(Endless(), I64Const(0)).Bytes(), FuelPerCall: 1})
 	wantBad(t, err, BadUncounted, "has not been rewritten")
-	_, err = e.Load(context.Background(), Module{Name: "n", Code: rewritten(t, echo()), Config: []byte("x"), FuelPerCall: 1})
+	_, err = e.Load(context.Background(), Module{Name: "n", Code: rewritten(t, Echo()), Config: []byte("x"), FuelPerCall: 1})
 	wantBad(t, err, BadConfig, "does not export mapper_v1_init(i32) -> i32")
-	if _, err = e.Load(context.Background(), Module{Name: "n", Code: rewritten(t, echo())}); err == nil {
+	if _, err = e.Load(context.Background(), Module{Name: "n", Code: rewritten(t, Echo())}); err == nil {
 		t.Error("no fuel per call is taken")
 	}
 	if e.live != 0 || len(e.compiles) != 0 || len(e.programs) != 0 {
@@ -78,10 +80,10 @@ func TestLoadRefuses(t *testing.T) {
 // Counters of the wrong type are no counters.
 func TestInstanceRefusesOddCounters(t *testing.T) {
 	e := openEngine(t, Config{})
-	m := echo()
-	m.globals = append(m.globals, cat(0x7f, 1, i32Const(1), opEnd), cat(0x7f, 1, i32Const(512), opEnd))
-	m.exports = append(m.exports, cat("tallyhook_fuel", 3, 0), cat("tallyhook_depth", 3, 1))
-	p, err := e.Load(context.Background(), Module{Name: "odd", Code: m.bytes(), FuelPerCall: 1})
+	m := Echo()
+	m.Globals = append(m.Globals, Cat(0x7f, 1, I32Const(1), OpEnd), Cat(0x7f, 1, I32Const(512), OpEnd))
+	m.Exports = append(m.Exports, Cat("tallyhook_fuel", 3, 0), Cat("tallyhook_depth", 3, 1))
+	p, err := e.Load(context.Background(), Module{Name: "odd", Code: m.Bytes(), FuelPerCall: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,9 +92,9 @@ func TestInstanceRefusesOddCounters(t *testing.T) {
 }
 
 func FuzzExportedGlobals(f *testing.F) {
-	m := echo()
-	m.counted()
-	f.Add(m.bytes())
+	m := Echo()
+	m.Counted()
+	f.Add(m.Bytes())
 	f.Add([]byte("\x00asm\x01\x00\x00\x00\x07\xff\xff\xff\xff\x0f\x01"))
 	f.Fuzz(func(t *testing.T, code []byte) {
 		for _, name := range exportedGlobals(code) {
@@ -106,7 +108,7 @@ func FuzzExportedGlobals(f *testing.F) {
 func TestCloseWhileInUse(t *testing.T) {
 	e := openEngine(t, Config{CacheDir: privateDir(t)})
 	w, other := newWorker(t, e), newWorker(t, e)
-	p := load(t, e, "acme@1", answering("one"))
+	p := load(t, e, "acme@1", Answering("one"))
 	i := instance(t, w, p)
 	wantAnswer(t, other, p, "one")
 	if err := p.Close(context.Background()); err != nil {
@@ -128,7 +130,7 @@ func TestCloseWhileInUse(t *testing.T) {
 		t.Errorf("%d instances, freed %t; the other worker has one still", w.Instances(), p.freed)
 	}
 	// The other worker lets go when it asks for anything at all.
-	q := load(t, e, "acme@2", answering("two"))
+	q := load(t, e, "acme@2", Answering("two"))
 	wantAnswer(t, other, q, "two")
 	if !p.freed || other.Instances() != 1 {
 		t.Errorf("freed %t, %d instances", p.freed, other.Instances())
@@ -144,7 +146,7 @@ func TestEngineClose(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := e.Worker()
-	p, q := load(t, e, "p", answering("p")), load(t, e, "q", answering("q"))
+	p, q := load(t, e, "p", Answering("p")), load(t, e, "q", Answering("q"))
 	i := instance(t, w, p)
 	for range 2 {
 		if err := e.Close(context.Background()); err != nil {
@@ -157,7 +159,7 @@ func TestEngineClose(t *testing.T) {
 	if _, _, err := i.Map(context.Background(), 0); !errors.Is(err, ErrClosed) {
 		t.Errorf("%v after the engine's end", err)
 	}
-	if _, err := e.Load(context.Background(), Module{Name: "n", Code: rewritten(t, echo()), FuelPerCall: 1}); !errors.Is(err, ErrClosed) {
+	if _, err := e.Load(context.Background(), Module{Name: "n", Code: rewritten(t, Echo()), FuelPerCall: 1}); !errors.Is(err, ErrClosed) {
 		t.Errorf("%v from a closed engine", err)
 	}
 	w.Close(context.Background())
@@ -173,8 +175,8 @@ func TestEngineClose(t *testing.T) {
 // several goroutines, all answer, and all is given back.
 func TestConcurrentUse(t *testing.T) {
 	e := openEngine(t, Config{CacheDir: privateDir(t)})
-	shared := load(t, e, "shared", answering("shared"))
-	code := rewritten(t, answering("own"))
+	shared := load(t, e, "shared", Answering("shared"))
+	code := rewritten(t, Answering("own"))
 	var group sync.WaitGroup
 	for g := range 4 {
 		group.Go(func() {
@@ -207,7 +209,7 @@ func TestConcurrentUse(t *testing.T) {
 func TestCloseUnderCalls(t *testing.T) {
 	e := openEngine(t, Config{})
 	for round := range 50 {
-		p := load(t, e, "p", answering("p"))
+		p := load(t, e, "p", Answering("p"))
 		var group sync.WaitGroup
 		for range 2 {
 			group.Go(func() {

@@ -12,28 +12,29 @@ import (
 	"testing"
 
 	"github.com/tallyhook/tallyhook/mapper/abi"
+	. "github.com/tallyhook/tallyhook/mapper/moduletest"
 	"github.com/tallyhook/tallyhook/mapper/rewrite"
 )
 
 // calling is a mapper that calls one imported function with constants and gives
 // its result as a code (plus 1000, so that success is told from a drop).
-func calling(from, name, params, results string, args ...int64) *module {
-	m := new(module)
-	f := m.imported(from, name, params, results)
-	m.memory(2, 2)
+func calling(from, name, params, results string, args ...int64) *Builder {
+	m := new(Builder)
+	f := m.Imported(from, name, params, results)
+	m.Memory(2, 2)
 	var code []byte
 	for i, a := range args {
 		if params[i] == 'I' {
-			code = append(code, i64Const(a)...)
+			code = append(code, I64Const(a)...)
 		} else {
-			code = append(code, i32Const(int32(a))...)
+			code = append(code, I32Const(int32(a))...)
 		}
 	}
-	code = append(code, call(f)...)
+	code = append(code, Call(f)...)
 	if results == "" {
-		code = append(code, i32Const(0)...)
+		code = append(code, I32Const(0)...)
 	}
-	m.complete(code, opI64Extend, i64Const(1000), 0x7c)
+	m.Complete(code, OpI64Extend, I64Const(1000), 0x7c)
 	return m
 }
 
@@ -99,7 +100,7 @@ func TestWASI(t *testing.T) {
 // compares against.
 func TestWASIBindsAll(t *testing.T) {
 	e := openEngine(t, Config{})
-	m := new(module)
+	m := new(Builder)
 	for from, functions := range hostFunctions {
 		for name, h := range functions {
 			letters := func(types []byte) (s string) {
@@ -108,12 +109,12 @@ func TestWASIBindsAll(t *testing.T) {
 				}
 				return s
 			}
-			m.imported(from, name, letters(h.params), letters(h.results))
+			m.Imported(from, name, letters(h.params), letters(h.results))
 		}
 	}
-	m.memory(2, 2)
-	m.complete(i64Const(5))
-	code, _, err := rewrite.Rewrite(m.bytes(), rewrite.Default())
+	m.Memory(2, 2)
+	m.Complete(I64Const(5))
+	code, _, err := rewrite.Rewrite(m.Bytes(), rewrite.Default())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +133,7 @@ func TestLog(t *testing.T) {
 		lines = append(lines, fmt.Sprintf("%s %d %d %.5s", module, level, len(text), text))
 	}})
 	w := newWorker(t, e)
-	run := func(m *module, times int) []string {
+	run := func(m *Builder, times int) []string {
 		t.Helper()
 		lines = nil
 		p := load(t, e, "m@1", m)
@@ -143,27 +144,27 @@ func TestLog(t *testing.T) {
 		}
 		return lines
 	}
-	f := func(m *module, want string) {
+	f := func(m *Builder, want string) {
 		t.Helper()
 		if got := strings.Join(run(m, 1), "; "); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
 	m := calling("mapper_v1", "log", "iii", "", 3, 70_000, 5)
-	m.data(70_000, "hello, world")
+	m.Data(70_000, "hello, world")
 	f(m, "m@1 3 5 hello")
 	f(calling("mapper_v1", "log", "iii", "", 3, 2*pageBytes-1, 2), "")
 	m = calling("mapper_v1", "log", "iii", "", 0, 70_000, 50_000)
 	f(m, "m@1 0 1024 \x00\x00\x00\x00\x00")
 	m = calling(wasiModule, "fd_write", "iiii", "i", 2, 70_000, 2, 70_100)
-	m.data(70_000, string(cat([]byte{20, 0x12, 1, 0, 3, 0, 0, 0}, []byte{20, 0x12, 1, 0, 0x10, 0x27, 0, 0}))) // 3 and 10,000 bytes at 70,164
-	m.data(70_164, "panic: oh")
+	m.Data(70_000, string(Cat([]byte{20, 0x12, 1, 0, 3, 0, 0, 0}, []byte{20, 0x12, 1, 0, 0x10, 0x27, 0, 0}))) // 3 and 10,000 bytes at 70,164
+	m.Data(70_164, "panic: oh")
 	f(m, "m@1 2 1024 panpa")
 
-	m = new(module)
-	log := m.imported("mapper_v1", "log", "iii", "")
-	m.memory(2, 2)
-	m.complete(repeat(LogLinesMax+5, i32Const(0), i32Const(70_000), i32Const(1), call(log)), i64Const(0))
+	m = new(Builder)
+	log := m.Imported("mapper_v1", "log", "iii", "")
+	m.Memory(2, 2)
+	m.Complete(Repeat(LogLinesMax+5, I32Const(0), I32Const(70_000), I32Const(1), Call(log)), I64Const(0))
 	if n := len(run(m, 2)); n != 2*LogLinesMax {
 		t.Errorf("%d lines of two calls, want %d", n, 2*LogLinesMax)
 	}
@@ -171,7 +172,7 @@ func TestLog(t *testing.T) {
 
 // What the host does for a module is paid for in fuel, logged or not.
 func TestHostWorkCostsFuel(t *testing.T) {
-	used := func(c Config, m *module) int64 {
+	used := func(c Config, m *Builder) int64 {
 		t.Helper()
 		e := openEngine(t, c)
 		i := instance(t, newWorker(t, e), load(t, e, "m", m))
@@ -181,12 +182,12 @@ func TestHostWorkCostsFuel(t *testing.T) {
 		}
 		return i.Fuel()
 	}
-	log := func(n int64) *module { return calling("mapper_v1", "log", "iii", "", 0, 70_000, n) }
+	log := func(n int64) *Builder { return calling("mapper_v1", "log", "iii", "", 0, 70_000, n) }
 	sink := Config{Log: func(string, int32, []byte) {}}
 	if a, b := used(Config{}, log(1000)), used(sink, log(1000)); a != b || a != used(sink, log(0))+1000 {
 		t.Errorf("1,000 bytes cost %d units without a sink, %d with one, none %d", a, b, used(sink, log(0)))
 	}
-	write := func(n int64) *module { return calling(wasiModule, "fd_write", "iiii", "i", 1, 70_000, n, 60_000) }
+	write := func(n int64) *Builder { return calling(wasiModule, "fd_write", "iiii", "i", 1, 70_000, n, 60_000) }
 	if a, b := used(Config{}, write(4000)), used(Config{}, write(0)); a != b+4000*itemFuel {
 		t.Errorf("4,000 pieces cost %d units, none %d", a, b)
 	}
@@ -199,11 +200,11 @@ func TestHostWorkCostsFuel(t *testing.T) {
 	wantTrap(t, err, Fuel, "ran out of fuel")
 
 	// The start function, when nobody knows the counter yet.
-	m := new(module)
-	f := m.imported("mapper_v1", "log", "iii", "")
-	m.memory(2, 2)
-	m.complete(i64Const(0))
-	m.start = uleb(uint64(m.function("", "", "", 0, i32Const(0), i32Const(0), i32Const(1000), call(f))))
+	m := new(Builder)
+	f := m.Imported("mapper_v1", "log", "iii", "")
+	m.Memory(2, 2)
+	m.Complete(I64Const(0))
+	m.Start = Uleb(uint64(m.Function("", "", "", 0, I32Const(0), I32Const(0), I32Const(1000), Call(f))))
 	if i := instance(t, newWorker(t, e), load(t, e, "start", m)); i.InitFuelLeft() > 100_000_000-1000 {
 		t.Errorf("%d units left after a start function that logged 1,000 bytes", i.InitFuelLeft())
 	}

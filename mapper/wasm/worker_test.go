@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"testing"
+
+	. "github.com/tallyhook/tallyhook/mapper/moduletest"
 )
 
 func TestWorkerPins(t *testing.T) {
 	e := openEngine(t, Config{})
 	w := newWorker(t, e)
-	p, q := load(t, e, "p", answering("p")), load(t, e, "q", answering("q"))
+	p, q := load(t, e, "p", Answering("p")), load(t, e, "q", Answering("q"))
 	first := instance(t, w, p)
 	for range 3 {
 		wantAnswer(t, w, q, "q")
@@ -37,7 +39,7 @@ func TestWorkerEvicts(t *testing.T) {
 	w := newWorker(t, e)
 	var all []*Program
 	for i := range 4 {
-		all = append(all, load(t, e, fmt.Sprint("p", i), answering(fmt.Sprint("a", i))))
+		all = append(all, load(t, e, fmt.Sprint("p", i), Answering(fmt.Sprint("a", i))))
 	}
 	made := func(want ...int64) {
 		t.Helper()
@@ -70,7 +72,7 @@ func TestWorkerEvicts(t *testing.T) {
 func TestWorkerKeepsTheLast(t *testing.T) {
 	e := openEngine(t, Config{InstanceBytesMax: 1})
 	w := newWorker(t, e)
-	p, q := load(t, e, "p", answering("p")), load(t, e, "q", answering("q"))
+	p, q := load(t, e, "p", Answering("p")), load(t, e, "q", Answering("q"))
 	for range 2 {
 		wantAnswer(t, w, p, "p")
 		wantAnswer(t, w, p, "p")
@@ -85,10 +87,10 @@ func TestWorkerKeepsTheLast(t *testing.T) {
 func TestWorkerChargesGrowth(t *testing.T) {
 	e := openEngine(t, Config{InstanceBytesMax: 24 * pageBytes})
 	w := newWorker(t, e)
-	m := new(module)
-	m.memory(12, 256)
-	m.complete(i32Const(8), 0x40, 0, opDrop, i64Const(0))
-	grows, small := load(t, e, "grows", m), load(t, e, "small", answering("s"))
+	m := new(Builder)
+	m.Memory(12, 256)
+	m.Complete(I32Const(8), MemoryGrow(), OpDrop, I64Const(0))
+	grows, small := load(t, e, "grows", m), load(t, e, "small", Answering("s"))
 	wantAnswer(t, w, small, "s")
 	i := instance(t, w, grows)
 	if _, _, err := i.Map(context.Background(), 0); err != nil || i.Pages() != 20 {
@@ -109,14 +111,14 @@ func TestWorkerChargesGrowth(t *testing.T) {
 func TestWorkerRecycles(t *testing.T) {
 	e := openEngine(t, Config{CallsPerInstanceMax: 3})
 	w := newWorker(t, e)
-	p := load(t, e, "p", answering("p"))
+	p := load(t, e, "p", Answering("p"))
 	for range 7 {
 		wantAnswer(t, w, p, "p")
 	}
 	if p.Made() != 3 {
 		t.Errorf("%d instances for 7 calls of at most 3 each", p.Made())
 	}
-	grows := load(t, e, "grows", mapper(i32Const(1), 0x40, 0, opDrop, i64Const(0))) // 2 pages at first
+	grows := load(t, e, "grows", Mapper(I32Const(1), MemoryGrow(), OpDrop, I64Const(0))) // 2 pages at first
 	for range 2 {
 		if _, _, err := instance(t, w, grows).Map(context.Background(), 0); err != nil {
 			t.Fatal(err)
