@@ -96,10 +96,16 @@ func RedactorOf(contentType, body string) func(dst []byte, s string) []byte {
 		return keepAll
 	case body[i] == '{' || body[i] == '[' || body[i] == '"':
 		return redactJSON
-	case body[i] == '<' || foldContains(contentType, "multipart") || foldContains(contentType, "xml"):
+	case foldContains(contentType, "multipart"):
 		return redactOpaque
+	case body[i] == '<':
+		return redactXML
+	case foldContains(contentType, "xml"):
+		return redactOpaque
+	case contentType == "" || foldContains(contentType, "form"):
+		return RedactQuery
 	}
-	return RedactQuery
+	return redactText
 }
 
 // foldContains reports whether s holds the lower-case word in any case.

@@ -29,7 +29,7 @@ func (s *Server) postback(ctx *fasthttp.RequestCtx, q *request) {
 		s.refuse(ctx, q, src, codeLimited)
 		return
 	}
-	body, bad := s.content(ctx, &q.head)
+	body, bad := s.content(ctx, &q.head, src.MapperName != "")
 	if bad != nil {
 		s.fail(ctx, bad.status, bad.code, bad.message)
 		s.refuse(ctx, q, src, bad.code)
@@ -122,13 +122,14 @@ type failure struct {
 }
 
 // content gives the body with its encoding undone, or why it cannot be read.
-// Only the kind of content is looked at here; what it says is the mapper's.
-func (s *Server) content(ctx *fasthttp.RequestCtx, h *header) ([]byte, *failure) {
+// Only the kind of content is looked at here; what it says is the mapper's, and
+// a mapper of the source's own may read any kind.
+func (s *Server) content(ctx *fasthttp.RequestCtx, h *header, own bool) ([]byte, *failure) {
 	body := ctx.Request.Body()
 	if len(body) == 0 {
 		return nil, nil
 	}
-	if kind := mediaType(ctx.Request.Header.ContentType()); !readable(kind) {
+	if kind := mediaType(ctx.Request.Header.ContentType()); !readable(kind) && !own {
 		return nil, &failure{fasthttp.StatusUnsupportedMediaType, "unsupported_content_type",
 			"The content type " + quote(kind) + " is not supported: send a query string, application/x-www-form-urlencoded or application/json."}
 	}

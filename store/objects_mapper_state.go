@@ -110,7 +110,7 @@ func (o *Objects) RollbackMapper(ctx context.Context, actor, name string) (Mappe
 // notAdmitted says of a version that was not admitted what to do.
 func notAdmitted(v *MapperVersion) error {
 	if v.State == MapperRefused {
-		return notNow("mapper %s@%d was refused: its verdict says why (tallyhook mapper show %s --version %d); push a mended module", v.Mapper, v.Version, v.Mapper, v.Version)
+		return notNow("mapper %s@%d was refused: its verdict says why (tallyhook mapper show %s %d); push a mended module", v.Mapper, v.Version, v.Mapper, v.Version)
 	}
 	return notNow("mapper %s@%d is %s and not admitted: wait for its admission, or push the same module again, which takes it up", v.Mapper, v.Version, v.State)
 }

@@ -70,3 +70,4 @@ func TestSwapOnServers(t *testing.T)      { run(t, SwapOnServers) }
 func TestKillWhileUploading(t *testing.T) { run(t, KillWhileUploading) }
 func TestMapperUnreadable(t *testing.T)   { run(t, MapperUnreadable) }
 func TestMapperAway(t *testing.T)         { run(t, MapperAway) }
+func TestHostileNeighbour(t *testing.T)   { run(t, HostileNeighbour) }

@@ -62,8 +62,8 @@ type Shape struct {
 	Calls      []Call `json:"calls"`
 
 	// For whoever measures another host: one input, and what C made of it.
-	Input  []byte `json:"input"`
-	Output []byte `json:"output"`
+	Input  []byte `json:"input,omitempty"`
+	Output []byte `json:"output,omitempty"`
 }
 
 // Call is the cost of one postback.

@@ -20,6 +20,7 @@ func (r *Result) Markdown() []byte {
 	r.streamTable(d)
 	r.serversTable(d)
 	r.edgeTable(d)
+	r.mapperTables(d)
 	r.stepTable(d)
 	d.head("What these numbers do not show")
 	for _, line := range []string{
@@ -31,6 +32,7 @@ func (r *Result) Markdown() []byte {
 		"The stream's calls are told right before their postbacks and fit into memory; days of history are not simulated.",
 		"The real servers share the two cores with node and load generator, and their settings are the ones they come with; the folder of each is the system's temporary one.",
 		"The ledger's bare side writes the rows of each batch right after it, given ready, and reads nothing; look-ups, locking and deciding are the ledger's own.",
+		"Mappers are measured in one process, with one goroutine and warm instances; the postbacks of a batch differ in their ids and sums only.",
 		"CPU times come in steps of 10 ms, and a machine that others use is noisy: compare ratios within a run, and look at their spread.",
 	} {
 		d.line("- %s", line)

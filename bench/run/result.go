@@ -24,6 +24,7 @@ type Result struct {
 	Servers     *Servers  `json:"servers,omitempty"`
 	Steps       []Step    `json:"steps"`
 	StepsNote   string    `json:"steps_note,omitempty"` // why there are none, or not all
+	Mappers     *Mappers  `json:"mappers,omitempty"`
 	Goals       []Goal    `json:"goals"`
 }
 
@@ -155,7 +156,7 @@ func (r *Result) goals() []Goal {
 	add("memory when idle", "at most 60 MB", " MB", float64(e.IdleRSSBytes)/megabyte, e.IdleRSSBytes > 0 && e.IdleRSSBytes <= 60*megabyte)
 	add("binary", "at most 60 MB", " MB", float64(e.BinaryBytes)/megabyte, e.BinaryBytes > 0 && e.BinaryBytes <= 60*megabyte)
 	add("intake ready after start", "at most 100 ms", " ms", e.ReadyMs, e.ReadyMs > 0 && e.ReadyMs <= 100)
-	return append(list, r.productionGoals()...)
+	return append(append(list, r.productionGoals()...), r.mapperGoals()...)
 }
 
 // write puts DATE-COMMIT.json and .md into dir and gives the latter's path.

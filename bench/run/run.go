@@ -7,6 +7,8 @@
 //	         for a while at most of that rate, to see that nothing grows
 //	servers  the same way with real Redis, Postgres and ClickHouse
 //	steps    the rooms' own benchmarks, where Go and the sources are at hand
+//	mappers  partners' mappers beside the built-in one and Extism's go-sdk, and
+//	         a node that starts with many of them
 //	edge     size, time to start, memory when idle
 //
 // Servers are processes of their own, so their CPU time is theirs alone; the
@@ -50,6 +52,8 @@ type Config struct {
 	FindFor     string        // the same for look-ups in the index, default 2s
 	LedgerPosts int           // events of each ledger beside a bare one, default 100,000
 	InsertTurns int           // blocks sent to ClickHouse by us and by the bare driver, default 20
+	Mappers     int           // active on a node that starts, default 100
+	MappersMany int           // made ready at once, default 1,000
 	Big         bool          // the environment says BENCH_BIG=1: the steps take longer
 	IdleFor     time.Duration // before memory is read, default 2 s
 
@@ -71,6 +75,8 @@ func (c *Config) defaults() {
 	set(&c.FindFor, "2s")
 	set(&c.LedgerPosts, 100_000)
 	set(&c.InsertTurns, 20)
+	set(&c.Mappers, mappersOfGoal)
+	set(&c.MappersMany, 1000)
 	set(&c.StepFor, "200ms")
 	set(&c.IdleFor, 2*time.Second)
 	set(&c.Output, io.Discard)
@@ -106,7 +112,7 @@ func Run(ctx context.Context, cfg Config) (*Result, string, error) {
 		name string
 		do   func(context.Context) error
 	}{
-		{"machine", b.machine}, {"edge", b.edge}, {"ack", b.ack}, {"stream", b.stream}, {"servers", b.servers}, {"steps", b.steps},
+		{"machine", b.machine}, {"edge", b.edge}, {"ack", b.ack}, {"stream", b.stream}, {"servers", b.servers}, {"steps", b.steps}, {"mappers", b.mappers},
 	} {
 		b.say("%s", part.name)
 		if err := part.do(ctx); err != nil {

@@ -53,6 +53,7 @@ func (b benchRunCmd) Run(a *app) error {
 		cfg.Conns, cfg.Rounds, cfg.RoundFor = []int{64}, 1, time.Second
 		cfg.BurstCalls, cfg.SustainFor, cfg.StepFor = 5000, 3*time.Second, "10ms"
 		cfg.Calls, cfg.Identities, cfg.FindFor, cfg.LedgerPosts, cfg.InsertTurns = 20_000, 20_000, "10ms", 5000, 4
+		cfg.Mappers, cfg.MappersMany = 9, 30
 	}
 	result, path, err := measure.Run(a.ctx, cfg)
 	if err != nil {

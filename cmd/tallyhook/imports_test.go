@@ -43,8 +43,9 @@ var mayImport = map[string][]string{
 	"bench/crash":           {"bench/node"},
 	"bench/traffic":         {"event"},
 	"bench/verifier":        {"event", "bench/load", "bench/node", "bench/traffic"},
-	"bench/run":             {"bench/load", "bench/node", "bench/services/server", "bench/traffic"},
-	"bench/cmd":             {"bench/baseline", "bench/engine", "bench/services/server", "bench/traffic", "bench/verifier"},
+	"bench/mappers":         {"event", "source", "mapper", "mapper/abi", "mapper/rewrite", "mapper/wasm", "bench/load"},
+	"bench/run":             {"bench/load", "bench/mappers", "bench/node", "bench/services/server", "bench/traffic", "mapper/vectors"},
+	"bench/cmd":             {"bench/baseline", "bench/engine", "bench/mappers", "bench/services/server", "bench/traffic", "bench/verifier"},
 	"cmd/tallyhook":         nil, // everything
 }
 

@@ -50,7 +50,11 @@ func (m mapperPushCmd) Run(a *app) error {
 		if err != nil || !m.Activate {
 			return err
 		}
-		return a.activateMapper(c, m.Name, p.Version)
+		told := *a
+		if m.JSON { // standard output holds that and nothing else
+			told.out = a.errOut
+		}
+		return told.activateMapper(c, m.Name, p.Version)
 	})
 }
 
@@ -102,7 +106,7 @@ func (m mapperPushCmd) sayRefused(a *app, name string, text []byte) error {
 		Verdict *admission.Verdict
 	}
 	if err := json.Unmarshal(text, &no); err != nil || no.Verdict == nil {
-		return fmt.Errorf("the answer about %s cannot be read: is that a Tallyhook node of this version? %w", name, err)
+		return fmt.Errorf("%s is refused, but the answer does not say why: is that a Tallyhook node of this version?", name)
 	}
 	if !m.JSON {
 		if err := a.printVerdict(no.Verdict, false); err != nil {

@@ -180,7 +180,7 @@ func (n *node) openConsole(context.Context) (err error) {
 	}
 	cfg := console.Config{
 		Objects: n.objects, Activity: &sink.Activity{DB: n.db.Read}, Books: &sink.Books{DB: n.db.Read}, VerifyDB: n.db.Read,
-		Node: n, PostbackBase: n.base(), Changed: n.reload, Registry: registry, Log: n.log, Version: version,
+		Node: n, PostbackBase: n.base(), Changed: n.changed, Registry: registry, Log: n.log, Version: version,
 	}
 	cfg.Keys = func(hash [32]byte) (store.Key, bool) { return n.snap.Load().KeyByHash(hash) }
 	cfg.Admitter = n.mappers

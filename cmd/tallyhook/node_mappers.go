@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"reflect"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -22,6 +23,7 @@ import (
 const (
 	mappersFolder       = "mappers"
 	mapperWarmMax       = time.Second      // how long the stream waits for mappers at the start
+	mapperSettleMax     = 3 * time.Second  // how long a change waits for them
 	mapperTryAgain      = 30 * time.Second // after a version could not be made ready
 	mapperLinger        = 15 * time.Second // how long a version that nobody names is kept
 	shadowFlushInterval = 3 * time.Second
@@ -47,11 +49,12 @@ type mappers struct {
 	wake   chan struct{}
 	warm   chan struct{} // closed when everything was tried once
 
-	mu   sync.Mutex
-	want []store.LiveMapper
+	mu      sync.Mutex
+	want    []store.LiveMapper
+	asked   int64         // how often want has changed
+	settled chan struct{} // closed when what was wanted by then is in force
 
 	known map[string]*loadedVersion // by versionKey; the loader's own
-	gone  []*loadedVersion
 }
 
 // loadedVersion is a version as this node runs it.
@@ -66,7 +69,7 @@ type loadedVersion struct {
 
 func (n *node) openMappers(ctx context.Context) error {
 	m := &mappers{node: n, native: filepath.Join(n.opt.Data, mappersFolder, "native"),
-		wake: make(chan struct{}, 1), warm: make(chan struct{}), known: map[string]*loadedVersion{}}
+		wake: make(chan struct{}, 1), warm: make(chan struct{}), settled: make(chan struct{}), known: map[string]*loadedVersion{}}
 	var err error
 	if err = makeFolder(filepath.Join(n.opt.Data, mappersFolder, "modules")); err != nil {
 		return err
@@ -84,12 +87,43 @@ func (n *node) openMappers(ctx context.Context) error {
 // update takes note of what the objects in force name.
 func (m *mappers) update(snap *store.Snapshot) {
 	m.mu.Lock()
-	m.want = snap.Mappers()
+	same := m.asked > 0 && reflect.DeepEqual(m.want, snap.Mappers())
+	if !same {
+		m.want = snap.Mappers()
+		m.asked++
+	}
 	m.mu.Unlock()
+	if same {
+		return
+	}
 	select {
 	case m.wake <- struct{}{}:
 	default:
 	}
+}
+
+// changed puts changed objects in force, and waits a moment until their mappers
+// are: who has activated a version wants the next postback to be mapped by it.
+func (n *node) changed(ctx context.Context) error {
+	settled, asked := n.mappers.state()
+	if err := n.reload(ctx); err != nil {
+		return err
+	}
+	if _, now := n.mappers.state(); now == asked {
+		return nil
+	}
+	select {
+	case <-settled:
+	case <-ctx.Done():
+	case <-time.After(mapperSettleMax):
+	}
+	return nil
+}
+
+func (m *mappers) state() (settled <-chan struct{}, asked int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.settled, m.asked
 }
 
 // run loads what is wanted until ctx ends.
@@ -123,8 +157,16 @@ func versionKey(name string, v *store.LiveVersion) string {
 // settle makes everything ready that is wanted, and puts it in force.
 func (m *mappers) settle(ctx context.Context) {
 	m.mu.Lock()
-	want := m.want
+	want, asked := m.want, m.asked
 	m.mu.Unlock()
+	defer func() {
+		m.mu.Lock()
+		if m.asked == asked {
+			close(m.settled)
+			m.settled = make(chan struct{})
+		}
+		m.mu.Unlock()
+	}()
 	now := time.Now()
 	set := mapper.Set{}
 	wanted := map[string]bool{}

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	. "github.com/tallyhook/tallyhook/mapper/moduletest"
 	"github.com/tallyhook/tallyhook/mapper/rewrite"
 	"github.com/tallyhook/tallyhook/mapper/wasm"
 )
@@ -56,7 +57,7 @@ func admit(t *testing.T, r Request) *Verdict {
 }
 
 func TestAdmitted(t *testing.T) {
-	r := request(guest{data: sold, init: i32(0), start: repeat(1000, i32(1), drop)})
+	r := request(guest{data: sold, init: I32Const(0), start: Repeat(1000, I32Const(1), OpDrop)})
 	r.Vectors = append(r.Vectors, "-- two/source --\ncurrency: EUR\n-- two/request --\nPOST\n\nx\n-- two/reports --\n{\"call_id\":\"c1\",\"payout\":\"12.50\",\"currency\":\"EUR\"}\n"...)
 	r.Config = []byte("x=1")
 	v := admit(t, r)
@@ -93,7 +94,7 @@ func TestAdmitted(t *testing.T) {
 func TestFuelLimit(t *testing.T) {
 	f := func(instructions int, tier int64, want func(worst int64) int64) {
 		t.Helper()
-		r := request(guest{data: sold, mapping: cat(repeat(instructions, i32(1), drop), place(outputAt, len(sold)))})
+		r := request(guest{data: sold, mapping: Cat(Repeat(instructions, I32Const(1), OpDrop), gives(sold))})
 		r.FuelMax = tier
 		if v := admit(t, r); !v.Admitted || v.WorstFuel < 2*int64(instructions) || v.FuelLimit != want(v.WorstFuel) {
 			t.Errorf("%d instructions, tier %d: %+v", instructions, tier, v)
@@ -132,30 +133,30 @@ func TestRefused(t *testing.T) {
 
 	f("export_missing", "mapper_v1_map", request(guest{data: sold, without: "mapper_v1_map"}))
 	f("memory_export", "memory", request(guest{data: sold, without: "memory"}))
-	f("export_signature", "(i32) -> i64", request(guest{data: sold, mapType: 3, mapping: i32(0)}))
-	f("import_unknown", "env.abort", request(guest{data: sold, imports: section(2, vec(cat(text("env"), text("abort"), op(0, 0))))}))
-	f("invalid_wasm", "not valid", request(guest{data: sold, mapping: i32(0)}))
-	f("config_refused", "code 1", request(guest{data: sold, init: i32(1)}))
-	f(CodeStartFailed, "start", request(guest{data: sold, start: unreachable}))
-	f(CodeStartFailed, "100,000,000", request(guest{data: sold, start: forever}))
-	f(CodeStartFailed, "mapper_v1_init", request(guest{data: sold, init: cat(forever, i32(0))}))
+	f("export_signature", "(i32) -> i64", request(guest{data: sold, result: "i", mapping: I32Const(0)}))
+	f("import_unknown", "env.abort", request(guest{data: sold, asks: "abort"}))
+	f("invalid_wasm", "not valid", request(guest{data: sold, mapping: I32Const(0)}))
+	f("config_refused", "code 1", request(guest{data: sold, init: I32Const(1)}))
+	f(CodeStartFailed, "start", request(guest{data: sold, start: Cat(OpUnreachable)}))
+	f(CodeStartFailed, grouped(rewrite.Default().FuelInit), request(guest{data: sold, start: Endless()}))
+	f(CodeStartFailed, "mapper_v1_init", request(guest{data: sold, init: Cat(Endless(), I32Const(0))}))
 
 	v := f(CodeVectorDiffers, "one", request(guest{data: out(2, "c1", 6, "1250")}))
 	if len(v.Vectors) != 1 || v.Vectors[0].OK || !reflect.DeepEqual(v.Vectors[0].Diff, []string{"report 1: payout: want 12.50, got 1250.00"}) {
 		t.Errorf("%+v", v.Vectors)
 	}
-	f(CodeVectorDiffers, "one", request(guest{mapping: i64(0)}))
-	f(CodeVectorBroke, "mapper_trapped", request(guest{mapping: cat(unreachable, i64(0))}))
+	f(CodeVectorDiffers, "one", request(guest{mapping: I64Const(0)}))
+	f(CodeVectorBroke, "mapper_trapped", request(guest{mapping: Cat(OpUnreachable, I64Const(0))}))
 	f(CodeVectorBroke, "mapper_result_bad", request(guest{data: out(77, "x")}))
-	f(CodeVectorBroke, "one", request(guest{mapping: place(0x7fffffff, 9)}))
-	f(CodeVectorBroke, "one", request(guest{mapping: place(outputAt, 30000)}))
-	f(CodeVectorBroke, "mapper_too_deep", request(guest{mapping: cat(get(0), op(0x10, 1))}))
+	f(CodeVectorBroke, "one", request(guest{mapping: Place(0x7fffffff, 9)}))
+	f(CodeVectorBroke, "one", request(guest{mapping: Place(outputAt, 30000)}))
+	f(CodeVectorBroke, "mapper_too_deep", request(guest{mapping: Cat(LocalGet(0), Call(1))}))
 
-	v = f(CodeNeedsMoreFuel, "more than 50,000,000", request(guest{mapping: cat(forever, i64(0))}))
+	v = f(CodeNeedsMoreFuel, "more than 50,000,000", request(guest{mapping: Cat(Endless(), I64Const(0))}))
 	if strings.Contains(v.Reasons[0].Text, "tier large") {
 		t.Errorf("an endless loop is sent to the larger tier: %s", v.Reasons[0].Text)
 	}
-	slow := request(guest{data: sold, mapping: cat(i32(0), op(0x24, 0), counting(3_000_000), place(outputAt, len(sold)))})
+	slow := request(guest{data: sold, mapping: Cat(I32Const(0), GlobalSet(0), counting(3_000_000), gives(sold))})
 	f(CodeNeedsMoreFuel, "tier large", slow)
 	slow.FuelMax = FuelMaxLarge
 	if v := admit(t, slow); !v.Admitted || v.FuelLimit != FuelMaxLarge {
@@ -165,19 +166,19 @@ func TestRefused(t *testing.T) {
 
 // A mapper that breaks on everything is asked no more than it takes to say so.
 func TestManyVectors(t *testing.T) {
-	many := func(g guest) Request {
+	many := func(n int, g guest) Request {
 		r := request(g)
 		r.Vectors = nil
-		for i := range 500 {
+		for i := range n {
 			r.Vectors = append(r.Vectors, strings.ReplaceAll(wantsSold, "one", fmt.Sprintf("c%d", i))...)
 		}
 		return r
 	}
-	v := admit(t, many(guest{mapping: cat(forever, i64(0))}))
+	v := admit(t, many(500, guest{mapping: Cat(Endless(), I64Const(0))}))
 	if len(v.Reasons) != 1 || v.Reasons[0].Code != CodeNeedsMoreFuel || !strings.HasPrefix(v.Reasons[0].Text, "c0, c1, c2, c3, c4 and 5 more: ") || len(v.Vectors) != 10 {
 		t.Errorf("%+v", v)
 	}
-	v = admit(t, many(guest{data: out(2, "c2", 6, "1")}))
+	v = admit(t, many(500, guest{data: out(2, "c2", 6, "1")}))
 	told := 0
 	for _, x := range v.Vectors {
 		told += len(x.Diff)
@@ -185,25 +186,28 @@ func TestManyVectors(t *testing.T) {
 	if len(v.Reasons) != 1 || v.Reasons[0].Code != CodeVectorDiffers || len(v.Vectors) != 500 || told < 200 || told > 200+500 {
 		t.Errorf("%d vectors, %d differences, %+v", len(v.Vectors), told, v.Reasons)
 	}
-	if v := admit(t, many(guest{data: sold})); !v.Admitted || len(v.Vectors) != 500 {
+	if v := admit(t, many(500, guest{data: sold})); !v.Admitted || len(v.Vectors) != 500 {
 		t.Errorf("%+v", v)
 	}
-	// Each of the fresh instances counts far before it begins.
+	// Each of the fresh instances counts far before it begins: further than a
+	// node's limit lets it, so that 500 take more than a second.
+	slow := many(500, guest{data: sold, start: counting(9_000_000)})
+	slow.Limits.FuelInit = 100_000_000
 	short := defaultBounds
 	short.CPUSeconds, short.wall = 1, 2*time.Minute
-	v, err := run(context.Background(), self, many(guest{data: sold, start: counting(9_000_000)}), short)
+	v, err := run(context.Background(), self, slow, short)
 	if err != nil || len(v.Reasons) != 1 || v.Reasons[0].Code != CodeVectorsSlow {
-		t.Errorf("%+v, %v", v, err)
+		t.Errorf("%+v, %v", v.Reasons, err)
 	}
 }
 
 // A mapper that remembers what came before is found out, whether the memory
 // shows at once or in the second call only, with one vector or with many.
 func TestKeepsState(t *testing.T) {
-	sells := func(when ...[]byte) []byte { // the report while the condition holds, else a drop
-		return cat(cat(when...), op(0x04, 0x7e), place(outputAt, len(sold)), op(0x05), i64(0), end)
+	sells := func(when ...any) []byte { // the report while the condition holds, else a drop
+		return Cat(Cat(when...), If(I64, gives(sold), I64Const(0)))
 	}
-	count := cat(op(0x23, 0), i32(1), add, op(0x24, 0), op(0x23, 0)) // of calls, in a global
+	count := Cat(GlobalGet(0), I32Const(1), OpI32Add, GlobalSet(0), GlobalGet(0)) // of calls, in a global
 	f := func(g guest, names ...string) {
 		t.Helper()
 		g.data = sold
@@ -217,10 +221,10 @@ func TestKeepsState(t *testing.T) {
 			t.Errorf("%+v", v)
 		}
 	}
-	f(guest{mapping: sells(count, i32(2), op(0x48))}, "one")                                          // the first call only
-	f(guest{mapping: sells(count, i32(2), op(0x47))}, "one")                                          // all but the second
-	f(guest{mapping: sells(count, i32(4), op(0x48))}, "one", "two")                                   // three calls
-	f(guest{mapping: sells(i32(0), op(0x28, 2, 0), op(0x45), i32(0), i32(1), op(0x36, 2, 0))}, "one") // in memory
+	f(guest{mapping: sells(count, I32Const(2), OpI32LtS)}, "one")                                           // the first call only
+	f(guest{mapping: sells(count, I32Const(2), OpI32Ne)}, "one")                                            // all but the second
+	f(guest{mapping: sells(count, I32Const(4), OpI32LtS)}, "one", "two")                                    // three calls
+	f(guest{mapping: sells(I32Const(0), I32Load(), OpI32Eqz, I32Const(0), I32Const(1), I32Store())}, "one") // in memory
 }
 
 // The node finds what the child compiled and does not compile it again.

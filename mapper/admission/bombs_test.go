@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	. "github.com/tallyhook/tallyhook/mapper/moduletest"
 	"github.com/tallyhook/tallyhook/mapper/rewrite"
 )
 
@@ -30,28 +31,28 @@ func lifted() rewrite.Limits {
 
 // bombs are modules that are small to send and cost seconds or gigabytes to
 // compile; none is run.
-var bombs = map[string]func() guest{
-	"50,000 locals across 2,000 loops": func() guest {
-		body := cat(vec(cat(uleb(50_000), op(0x7f))), repeat(2000, op(0x03, 0x40), get(0), op(0x0d, 0), end))
+var bombs = map[string]func(m *Builder){
+	"50,000 locals across 2,000 loops": func(m *Builder) {
+		code := Repeat(2000, Loop(NoResult, LocalGet(0), BrIf(0)))
 		for i := range 50_000 { // so every loop hands every local on
-			body = append(append(body, get(i)...), drop...)
+			code = append(append(code, LocalGet(i)...), OpDrop)
 		}
-		return guest{data: sold, more: [][]byte{cat(body, end)}}
+		m.Body("", m.Type("", ""), Locals(Group(50_000, I32)), code)
 	},
-	"100,000 nested blocks": func() guest {
-		return guest{data: sold, more: [][]byte{cat(vec(), repeat(100_000, op(0x02, 0x40)), repeat(100_000, end), end)}}
+	"100,000 nested blocks": func(m *Builder) {
+		m.Function("", "", "", 0, Repeat(100_000, OpBlock, NoResult), Repeat(100_000, OpEnd))
 	},
-	"50,000 ifs in a row": func() guest {
-		return guest{data: sold, more: [][]byte{cat(vec(cat(uleb(1), op(0x7f))), repeat(50_000, get(0), op(0x04, 0x40, 0x0b)), end)}}
+	"50,000 ifs in a row": func(m *Builder) {
+		m.Function("", "i", "", 0, Repeat(50_000, LocalGet(0), OpIf, NoResult, OpEnd))
 	},
-	"a million targets": func() guest {
-		return guest{data: sold, more: [][]byte{cat(vec(), op(0x02, 0x40), i32(0), op(0x0e), uleb(1_000_000), make([]byte, 1_000_001), end, end)}}
+	"a million targets": func(m *Builder) {
+		m.Function("", "", "", 0, Block(NoResult, I32Const(0), BrTable(make([]int, 1_000_001)...)))
 	},
 }
 
 func TestBombsAreRefusedUnread(t *testing.T) {
 	for name, bomb := range bombs {
-		r := request(bomb())
+		r := request(guest{data: sold, more: bomb})
 		v := admit(t, r)
 		if v.Admitted || len(v.Reasons) != 1 || v.CompileMillis != 0 || v.RewrittenBytes != 0 {
 			t.Errorf("%s: %+v", name, v)
@@ -62,10 +63,10 @@ func TestBombsAreRefusedUnread(t *testing.T) {
 // If a bomb came through every structural limit, the limits of the child would
 // still stop it, whichever comes first.
 func TestBombsAreStopped(t *testing.T) {
-	f := func(name string, g guest, b bounds, codes ...string) {
+	f := func(name string, bomb func(*Builder), b bounds, codes ...string) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // they have little of the processor on a busy machine
-			r := request(g)
+			r := request(guest{data: sold, more: bomb})
 			r.Limits, r.CacheDir = lifted(), filepath.Join(t.TempDir(), "cache")
 			v, err := run(context.Background(), self, r, b)
 			if err != nil || v.Admitted || len(v.Reasons) != 1 || !slices.Contains(codes, v.Reasons[0].Code) {
@@ -79,10 +80,11 @@ func TestBombsAreStopped(t *testing.T) {
 	short := defaultBounds
 	short.CPUSeconds, short.wall = 1, 2*time.Minute
 	for name, bomb := range bombs {
-		f(name, bomb(), short, CodeCompileSlow, CodeCompileLarge)
+		f(name, bomb, short, CodeCompileSlow, CodeCompileLarge)
 	}
 	narrow := defaultBounds
 	narrow.MemoryBytes, narrow.CPUSeconds, narrow.wall = 128<<20, 20, 2*time.Minute
-	adds := cat(vec(cat(uleb(1), op(0x7f))), get(0), repeat(1_000_000, get(0), add), drop, end)
-	f("a million adds in little memory", guest{data: sold, more: [][]byte{adds}}, narrow, CodeCompileLarge)
+	f("a million adds in little memory", func(m *Builder) {
+		m.Function("", "i", "", 0, LocalGet(0), Repeat(1_000_000, LocalGet(0), OpI32Add), OpDrop)
+	}, narrow, CodeCompileLarge)
 }

@@ -20,17 +20,21 @@ const (
 	OpI32Eqz      = 0x45
 	OpI32Ne       = 0x47
 	OpI32LtS      = 0x48
+	OpI32GtS      = 0x4a
 	OpI32GtU      = 0x4b
 	OpI32Add      = 0x6a
 	OpI32Sub      = 0x6b
 	OpI32Mul      = 0x6c
+	OpI32DivS     = 0x6d
 	OpI32RemS     = 0x6f
+	OpI32RemU     = 0x70
 	OpI32And      = 0x71
 	OpI64Add      = 0x7c
 	OpI64DivS     = 0x7f
 	OpI64Or       = 0x84
 	OpI64Shl      = 0x86
 	OpF64Sqrt     = 0x9f
+	OpI32Wrap     = 0xa7 // i32.wrap_i64
 	OpI64Extend   = 0xad // i64.extend_i32_u
 )
 
@@ -85,8 +89,8 @@ func Sized(parts ...any) []byte {
 	return append(Uleb(uint64(len(p))), p...)
 }
 
-// Vector is a list of encoded items with their number in front.
-func Vector(items ...[]byte) []byte {
+// List is a list of encoded items with their number in front.
+func List(items ...[]byte) []byte {
 	return append(Uleb(uint64(len(items))), slices.Concat(items...)...)
 }
 
@@ -108,23 +112,23 @@ func FuncType(params, results string) []byte {
 }
 
 // Locals are a function's locals in groups (see Group).
-func Locals(groups ...[]byte) []byte { return Vector(groups...) }
+func Locals(groups ...[]byte) []byte { return List(groups...) }
 
 // Group is n locals of one type.
 func Group(n, t int) []byte { return Cat(Uleb(uint64(n)), t) }
 
 // Instructions with operands.
 
-func I32Const(v int32) []byte  { return Cat(0x41, Sleb(int64(v))) }
-func I64Const(v int64) []byte  { return Cat(0x42, Sleb(v)) }
-func LocalGet(i uint64) []byte { return Cat(0x20, Uleb(i)) }
-func LocalSet(i uint64) []byte { return Cat(0x21, Uleb(i)) }
-func LocalTee(i uint64) []byte { return Cat(0x22, Uleb(i)) }
-func GlobalGet(i int) []byte   { return Cat(0x23, Uleb(uint64(i))) }
-func GlobalSet(i int) []byte   { return Cat(0x24, Uleb(uint64(i))) }
-func Call(f int) []byte        { return Cat(0x10, Uleb(uint64(f))) }
-func Br(depth uint64) []byte   { return Cat(0x0c, Uleb(depth)) }
-func BrIf(depth uint64) []byte { return Cat(0x0d, Uleb(depth)) }
+func I32Const(v int32) []byte { return Cat(0x41, Sleb(int64(v))) }
+func I64Const(v int64) []byte { return Cat(0x42, Sleb(v)) }
+func LocalGet(i int) []byte   { return Cat(0x20, Uleb(uint64(i))) }
+func LocalSet(i int) []byte   { return Cat(0x21, Uleb(uint64(i))) }
+func LocalTee(i int) []byte   { return Cat(0x22, Uleb(uint64(i))) }
+func GlobalGet(i int) []byte  { return Cat(0x23, Uleb(uint64(i))) }
+func GlobalSet(i int) []byte  { return Cat(0x24, Uleb(uint64(i))) }
+func Call(f int) []byte       { return Cat(0x10, Uleb(uint64(f))) }
+func Br(depth int) []byte     { return Cat(0x0c, Uleb(uint64(depth))) }
+func BrIf(depth int) []byte   { return Cat(0x0d, Uleb(uint64(depth))) }
 
 // CallIndirect calls a function of type t through table 0.
 func CallIndirect(t int) []byte { return Cat(0x11, Uleb(uint64(t)), 0) }
@@ -158,10 +162,17 @@ func I32Store() []byte   { return Cat(0x36, 2, 0) }
 func I64Load() []byte    { return Cat(0x29, 0, 0) }
 func I64Load8U() []byte  { return Cat(0x31, 0, 0) }
 func I64Store() []byte   { return Cat(0x37, 0, 0) }
+func MemorySize() []byte { return Cat(0x3f, 0) }
 func MemoryGrow() []byte { return Cat(0x40, 0) }
 func MemoryFill() []byte { return Cat(0xfc, 11, 0) }
 func MemoryCopy() []byte { return Cat(0xfc, 10, 0, 0) }
-func TableGrow() []byte  { return Cat(0xfc, 15, 0) }
+
+// MemoryInit copies from a data segment, DataDrop gives it up.
+
+func MemoryInit(segment int) []byte { return Cat(0xfc, 8, Uleb(uint64(segment)), 0) }
+func DataDrop(segment int) []byte   { return Cat(0xfc, 9, Uleb(uint64(segment))) }
+
+func TableGrow() []byte { return Cat(0xfc, 15, 0) }
 
 // Endless is a loop that does not end.
 func Endless() []byte { return Loop(NoResult, Br(0)) }

@@ -14,9 +14,12 @@ func Place(ptr, n uint32) []byte { return I64Const(int64(uint64(ptr)<<32 | uint6
 
 // Mapper is a module whose mapper_v1_map runs code. The code has the input's
 // length in local 0, an i64 in local 1, and leaves the result word.
-func Mapper(code ...any) *Builder {
+func Mapper(code ...any) *Builder { return MapperPages(2, 256, code...) }
+
+// MapperPages is Mapper with a memory of so many pages that can grow to most.
+func MapperPages(pages, most uint32, code ...any) *Builder {
 	m := new(Builder)
-	m.Memory(2, 256)
+	m.Memory(pages, most)
 	m.Complete(code...)
 	return m
 }

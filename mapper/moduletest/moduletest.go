@@ -74,6 +74,11 @@ func (m *Builder) Body(name string, t int, locals []byte, code ...any) int {
 	return m.funcs - 1
 }
 
+// Starting adds a start function.
+func (m *Builder) Starting(code ...any) {
+	m.Start = Uleb(uint64(m.Function("", "", "", 0, code...)))
+}
+
 // Memory adds a memory of so many pages, which can grow to most, and exports it.
 func (m *Builder) Memory(pages, most uint32) {
 	m.MemoryLimits(Cat(1, Uleb(uint64(pages)), Uleb(uint64(most))))
@@ -112,7 +117,7 @@ func (m *Builder) Bytes() []byte {
 	p := []byte(Header)
 	section := func(id int, entries [][]byte) {
 		if len(entries) > 0 {
-			p = append(p, Section(id, Vector(entries...))...)
+			p = append(p, Section(id, List(entries...))...)
 		}
 	}
 	if m.Custom != nil {

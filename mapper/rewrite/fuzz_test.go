@@ -47,9 +47,9 @@ func FuzzBody(f *testing.F) {
 	f.Fuzz(func(t *testing.T, code []byte) {
 		g := generator{r: rand.New(rand.NewPCG(1, 1))}
 		b := g.module()
-		b.fns[0].code, b.fns[0].results = code, []byte{i32}
+		b.fns[0].code, b.fns[0].results = code, "i"
 		fuzzed(t, b.bytes())
-		b.fns[0].results = nil
+		b.fns[0].results = ""
 		fuzzed(t, b.bytes())
 	})
 }

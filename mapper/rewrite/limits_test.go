@@ -6,115 +6,121 @@ import (
 	"strings"
 	"testing"
 
+	. "github.com/tallyhook/tallyhook/mapper/moduletest"
 	"github.com/tallyhook/tallyhook/mapper/rewrite"
 )
 
-// TestLimits: every cap lets its own number in and refuses one more, under its
-// code and with a sentence that names the offender, what it has, the limit and
-// a way out.
-func TestLimits(t *testing.T) {
-	l := rewrite.Default()
-	f := func(code string, limit int, offender string, of func(n int) []byte) {
-		t.Helper()
-		if _, _, err := rewrite.Rewrite(of(limit), l); err != nil {
-			t.Errorf("%s: %d is refused: %v", code, limit, err)
-		}
-		_, _, err := rewrite.Rewrite(of(limit+1), l)
-		var refusal *rewrite.Refusal
-		if !errors.As(err, &refusal) || refusal.Code != code {
-			t.Errorf("%s: %d: %v", code, limit+1, err)
-			return
-		}
-		sentence, wayOut, found := strings.Cut(refusal.Text, ": ")
-		if !found || wayOut == "" {
-			t.Errorf("%s: no way out in %q", code, refusal.Text)
-		}
-		for _, want := range []string{offender, fmt.Sprint(limit), fmt.Sprint(limit + 1)} {
-			if !strings.Contains(sentence, want) {
-				t.Errorf("%s: no %s in %q", code, want, refusal.Text)
-			}
+// wantCap: a module with limit of something is let in, and one more is refused
+// under the cap's code, with a sentence that names the offender, what it has, the
+// limit and a way out.
+func wantCap(t *testing.T, code string, limit int, offender string, of func(n int) []byte) {
+	t.Helper()
+	if _, _, err := rewrite.Rewrite(of(limit), rewrite.Default()); err != nil {
+		t.Errorf("%s: %d is refused: %v", code, limit, err)
+	}
+	_, _, err := rewrite.Rewrite(of(limit+1), rewrite.Default())
+	var refusal *rewrite.Refusal
+	if !errors.As(err, &refusal) || refusal.Code != code {
+		t.Errorf("%s: %d: %v", code, limit+1, err)
+		return
+	}
+	sentence, wayOut, found := strings.Cut(refusal.Text, ": ")
+	if !found || wayOut == "" {
+		t.Errorf("%s: no way out in %q", code, refusal.Text)
+	}
+	for _, want := range []string{offender, fmt.Sprint(limit), fmt.Sprint(limit + 1)} {
+		if !strings.Contains(sentence, want) {
+			t.Errorf("%s: no %s in %q", code, want, refusal.Text)
 		}
 	}
-	g := func(code string, limit int, of func(n int) build) {
-		t.Helper()
-		f(code, limit, "the ", func(n int) []byte { return of(n).bytes() })
-	}
-	body := func(code string, limit int, of func(n int) []byte) {
-		t.Helper()
-		f(code, limit, `function 0 ("f")`, func(n int) []byte { return one(nil, nil, nil, of(n)).bytes() })
-	}
+}
 
-	plain := len(build{custom: text(""), fns: []fn{{}}}.bytes()) + 3 // the section's size takes 4 bytes then
-	f(rewrite.RefuseModuleBytes, l.ModuleBytesMax, "the module", func(n int) []byte {
+// TestModuleLimits: every cap on a module lets its own number in and no more.
+func TestModuleLimits(t *testing.T) {
+	l := rewrite.Default()
+	f := func(code string, limit int, of func(n int) build) {
+		t.Helper()
+		wantCap(t, code, limit, "the ", func(n int) []byte { return of(n).bytes() })
+	}
+	plain := len(build{custom: Cat(""), fns: []fn{{}}}.bytes()) + 3 // the section's size takes 4 bytes then
+	wantCap(t, rewrite.RefuseModuleBytes, l.ModuleBytesMax, "the module", func(n int) []byte {
 		return build{custom: make([]byte, n-plain+1), fns: []fn{{}}}.bytes()
 	})
-	g(rewrite.RefuseNameBytes, l.NameBytesMax, func(n int) build { return build{fns: []fn{{name: strings.Repeat("n", n)}}} })
-	g(rewrite.RefuseTypes, l.TypesMax, func(n int) build { return build{extra: make([]fn, n)} })
-	g(rewrite.RefuseImports, l.ImportsMax, func(n int) build { return build{imports: make([]fn, n)} })
-	g(rewrite.RefuseFunctions, l.FunctionsMax, func(n int) build { return build{extra: []fn{{}}, shared: n} })
-	g(rewrite.RefuseGlobals, l.GlobalsMax, func(n int) build {
+	f(rewrite.RefuseNameBytes, l.NameBytesMax, func(n int) build { return build{fns: []fn{{name: strings.Repeat("n", n)}}} })
+	f(rewrite.RefuseTypes, l.TypesMax, func(n int) build { return build{extra: make([]fn, n)} })
+	f(rewrite.RefuseImports, l.ImportsMax, func(n int) build { return build{imports: make([]fn, n)} })
+	f(rewrite.RefuseFunctions, l.FunctionsMax, func(n int) build { return build{extra: []fn{{}}, shared: n} })
+	f(rewrite.RefuseGlobals, l.GlobalsMax, func(n int) build {
 		b := build{}
 		for range n {
-			b.globals = append(b.globals, join(op(i32, 1), i32c(0), end))
+			b.globals = append(b.globals, Cat(I32, 1, I32Const(0), OpEnd))
 		}
 		return b
 	})
-	g(rewrite.RefuseExports, l.ExportsMax, func(n int) build {
+	f(rewrite.RefuseExports, l.ExportsMax, func(n int) build {
 		b := build{}
 		for i := range n - 1 { // the memory is the last
-			b.exports = append(b.exports, join(text(fmt.Sprint("e", i)), op(2, 0)))
+			b.exports = append(b.exports, Cat(fmt.Sprint("e", i), 2, 0))
 		}
 		return b
 	})
-	g(rewrite.RefuseParams, l.ParamsMax, func(n int) build { return build{extra: []fn{{params: repeat(n, op(i64))}}} })
-	g(rewrite.RefuseResults, l.ResultsMax, func(n int) build { return build{extra: []fn{{results: repeat(n, op(i64))}}} })
-	f(rewrite.RefuseTables, l.TablesMax, "the ", func(n int) []byte {
-		return join([]byte("\x00asm\x01\x00\x00\x00"), section(4, join(uleb(uint64(n)), repeat(n, op(0x70, 0, 1)))))
+	f(rewrite.RefuseParams, l.ParamsMax, func(n int) build { return build{extra: []fn{{params: strings.Repeat("I", n)}}} })
+	f(rewrite.RefuseResults, l.ResultsMax, func(n int) build { return build{extra: []fn{{results: strings.Repeat("I", n)}}} })
+	wantCap(t, rewrite.RefuseTables, l.TablesMax, "the ", func(n int) []byte {
+		return Cat([]byte(Header), Section(4, Uleb(uint64(n)), Repeat(n, 0x70, 0, 1)))
 	})
-	f(rewrite.RefuseTableEntries, int(l.TableEntriesMax), "table 0", func(n int) []byte {
-		return build{table: append(op(0x70, 0), uleb(uint64(n))...)}.bytes()
+	wantCap(t, rewrite.RefuseTableEntries, int(l.TableEntriesMax), "table 0", func(n int) []byte {
+		return build{table: Cat(0x70, 0, Uleb(uint64(n)))}.bytes()
 	})
-	f(rewrite.RefuseElementSegments, l.ElementSegmentsMax, "the ", func(n int) []byte {
-		return join([]byte("\x00asm\x01\x00\x00\x00"), section(9, join(uleb(uint64(n)), repeat(n, op(1, 0, 0)))))
+	wantCap(t, rewrite.RefuseElementSegments, l.ElementSegmentsMax, "the ", func(n int) []byte {
+		return Cat([]byte(Header), Section(9, Uleb(uint64(n)), Repeat(n, 1, 0, 0)))
 	})
-	g(rewrite.RefuseElements, l.ElementsMax, func(n int) build {
-		return build{table: op(0x70, 0, 1), elements: make([]byte, n), fns: []fn{{}}}
+	f(rewrite.RefuseElements, l.ElementsMax, func(n int) build {
+		return build{table: Cat(0x70, 0, 1), elements: make([]byte, n), fns: []fn{{}}}
 	})
-	g(rewrite.RefuseDataSegments, l.DataSegmentsMax, func(n int) build {
+	f(rewrite.RefuseDataSegments, l.DataSegmentsMax, func(n int) build {
 		b := build{}
 		for range n {
-			b.data = append(b.data, op(1, 0))
+			b.data = append(b.data, Cat(1, 0))
 		}
 		return b
 	})
-	f(rewrite.RefuseMemories, 1, "the ", func(n int) []byte {
-		return join([]byte("\x00asm\x01\x00\x00\x00"), section(5, join(uleb(uint64(n)), repeat(n, op(0, 1)))))
+	wantCap(t, rewrite.RefuseMemories, 1, "the ", func(n int) []byte {
+		return Cat([]byte(Header), Section(5, Uleb(uint64(n)), Repeat(n, 0, 1)))
 	})
-	g(rewrite.RefuseMemoryPages, int(l.MemoryPagesInitialMax), func(n int) build {
-		return build{memory: append(op(0), uleb(uint64(n))...)}
+	f(rewrite.RefuseMemoryPages, int(l.MemoryPagesInitialMax), func(n int) build {
+		return build{memory: Cat(0, Uleb(uint64(n)))}
 	})
+}
 
-	body(rewrite.RefuseBodyBytes, l.BodyBytesMax, func(n int) []byte { return repeat(n-2, nop) }) // no locals, end
-	f(rewrite.RefuseLocals, l.LocalsMax, `function 0 ("f")`, func(n int) []byte {
-		return one(types(i32, i32), nil, append(append(op(1), uleb(uint64(n-2))...), i64)).bytes()
+// TestFunctionLimits: so does every cap on a function.
+func TestFunctionLimits(t *testing.T) {
+	l := rewrite.Default()
+	f := func(code string, limit int, of func(n int) []byte) {
+		t.Helper()
+		wantCap(t, code, limit, `function 0 ("f")`, func(n int) []byte { return one("", "", nil, of(n)).bytes() })
+	}
+	f(rewrite.RefuseBodyBytes, l.BodyBytesMax, func(n int) []byte { return Repeat(n-2, OpNop) }) // no locals, end
+	wantCap(t, rewrite.RefuseLocals, l.LocalsMax, `function 0 ("f")`, func(n int) []byte {
+		return one("ii", "", Locals(Group(n-2, I64))).bytes()
 	})
-	body(rewrite.RefuseOperands, l.OperandsMax, func(n int) []byte { return join(repeat(n, i32c(0)), repeat(n, drop)) })
-	body(rewrite.RefuseBlocks, l.BlocksMax, func(n int) []byte { return repeat(n, block(none)) })
-	body(rewrite.RefuseNesting, l.NestingMax, func(n int) []byte { return join(repeat(n, op(2, none)), repeat(n, end)) })
-	body(rewrite.RefuseLoops, l.LoopsMax, func(n int) []byte { return repeat(n, loop(none)) })
-	body(rewrite.RefuseBranches, l.BranchesMax, func(n int) []byte { return repeat(n, i32c(0), brIf(0)) })
-	body(rewrite.RefuseBulk, l.BulkMax, func(n int) []byte { return repeat(n, i32c(0), i32c(0), i32c(0), fill) })
-	body(rewrite.RefuseBulk, l.BulkMax, func(n int) []byte { return repeat(n, i32c(0), grow, drop) })
-	body(rewrite.RefuseBranchTargets, l.BranchTargetsMax, func(n int) []byte {
+	f(rewrite.RefuseOperands, l.OperandsMax, func(n int) []byte { return Cat(Repeat(n, I32Const(0)), Repeat(n, OpDrop)) })
+	f(rewrite.RefuseBlocks, l.BlocksMax, func(n int) []byte { return Repeat(n, Block(NoResult)) })
+	f(rewrite.RefuseNesting, l.NestingMax, func(n int) []byte { return Cat(Repeat(n, OpBlock, NoResult), Repeat(n, OpEnd)) })
+	f(rewrite.RefuseLoops, l.LoopsMax, func(n int) []byte { return Repeat(n, Loop(NoResult)) })
+	f(rewrite.RefuseBranches, l.BranchesMax, func(n int) []byte { return Repeat(n, I32Const(0), BrIf(0)) })
+	f(rewrite.RefuseBulk, l.BulkMax, func(n int) []byte { return Repeat(n, I32Const(0), I32Const(0), I32Const(0), MemoryFill()) })
+	f(rewrite.RefuseBulk, l.BulkMax, func(n int) []byte { return Repeat(n, I32Const(0), MemoryGrow(), OpDrop) })
+	f(rewrite.RefuseBranchTargets, l.BranchTargetsMax, func(n int) []byte {
 		half := make([]int, n/2+1) // with the default, which is not counted
-		return join(block(none, i32c(0), brTable(half...)), i32c(0), brTable(make([]int, n-n/2+1)...))
+		return Cat(Block(NoResult, I32Const(0), BrTable(half...)), I32Const(0), BrTable(make([]int, n-n/2+1)...))
 	})
 }
 
 // TestLocalsTimesLoops: the product counts, not the factors alone.
 func TestLocalsTimesLoops(t *testing.T) {
 	of := func(locals, loops int) []byte {
-		return one(nil, nil, append(append(op(1), uleb(uint64(locals))...), i64), repeat(loops, loop(none))).bytes()
+		return one("", "", Locals(Group(locals, I64)), Repeat(loops, Loop(NoResult))).bytes()
 	}
 	for _, good := range [][2]int{{128, 256}, {512, 64}} {
 		if _, _, err := rewrite.Rewrite(of(good[0], good[1]), rewrite.Default()); err != nil {
@@ -133,32 +139,32 @@ func TestFormat(t *testing.T) {
 		t.Helper()
 		refused(t, name, code, module)
 	}
-	header := []byte("\x00asm\x01\x00\x00\x00")
-	of := func(id byte, content ...byte) []byte { return join(header, section(id, content)) }
+	header := []byte(Header)
+	of := func(id int, content ...byte) []byte { return Cat(header, Section(id, content)) }
 	f("nothing", rewrite.RefuseNotWasm, nil)
 	f("text", rewrite.RefuseNotWasm, []byte("(module)"))
 	f("a component", rewrite.RefuseNotWasm, []byte("\x00asm\x0d\x00\x01\x00"))
 	f("an unknown section", rewrite.RefuseUnsupported, of(13, 0))
-	f("sections out of order", rewrite.RefuseMalformed, join(of(5, 1, 0, 1), section(4, op(1, 0x70, 0, 1))))
-	f("a section twice", rewrite.RefuseMalformed, join(of(5, 1, 0, 1), section(5, op(1, 0, 1))))
+	f("sections out of order", rewrite.RefuseMalformed, Cat(of(5, 1, 0, 1), Section(4, 1, 0x70, 0, 1)))
+	f("a section twice", rewrite.RefuseMalformed, Cat(of(5, 1, 0, 1), Section(5, 1, 0, 1)))
 	f("bytes to spare", rewrite.RefuseMalformed, of(5, 1, 0, 1, 0))
 	f("a count of 2^32-1", rewrite.RefuseMalformed, of(1, 0xff, 0xff, 0xff, 0xff, 0x0f))
 	f("a number of 33 bits", rewrite.RefuseMalformed, of(1, 0xff, 0xff, 0xff, 0xff, 0x1f))
 	f("a number of six bytes", rewrite.RefuseMalformed, of(1, 0x80, 0x80, 0x80, 0x80, 0x80, 0))
-	f("a signed number of 33 bits", rewrite.RefuseMalformed, one(nil, nil, nil, op(0x41, 0x80, 0x80, 0x80, 0x80, 0x10), drop).bytes())
+	f("a signed number of 33 bits", rewrite.RefuseMalformed, one("", "", nil, 0x41, 0x80, 0x80, 0x80, 0x80, 0x10, OpDrop).bytes())
 	f("a signed number of 65 bits", rewrite.RefuseMalformed,
-		one(nil, nil, nil, op(0x42, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x02), drop).bytes())
+		one("", "", nil, 0x42, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x02, OpDrop).bytes())
 	f("a name that is not UTF-8", rewrite.RefuseMalformed, build{fns: []fn{{name: "\xff"}}}.bytes())
 	f("two exports of a name", rewrite.RefuseExportTwice, build{fns: []fn{{name: "a"}, {name: "a"}}}.bytes())
 	f("an imported memory", rewrite.RefuseImportKind, of(2, 1, 1, 'a', 1, 'b', 2, 0, 1))
-	f("a missing body", rewrite.RefuseMalformed, join(of(1, 1, 0x60, 0, 0), section(3, op(1, 0))))
-	f("an else alone", rewrite.RefuseMalformed, one(nil, nil, nil, op(0x05)).bytes())
-	f("code behind the end", rewrite.RefuseMalformed, one(nil, nil, nil, end, nop).bytes())
-	f("a label too far", rewrite.RefuseUnknownIndex, one(nil, nil, nil, br(1)).bytes())
-	f("a function too far", rewrite.RefuseUnknownIndex, one(nil, nil, nil, invoke(1)).bytes())
-	f("a type too far", rewrite.RefuseUnknownIndex, one(nil, nil, nil, op(2, 1), end).bytes())
+	f("a missing body", rewrite.RefuseMalformed, Cat(of(1, 1, 0x60, 0, 0), Section(3, 1, 0)))
+	f("an else alone", rewrite.RefuseMalformed, one("", "", nil, 0x05).bytes())
+	f("code behind the end", rewrite.RefuseMalformed, one("", "", nil, OpEnd, OpNop).bytes())
+	f("a label too far", rewrite.RefuseUnknownIndex, one("", "", nil, Br(1)).bytes())
+	f("a function too far", rewrite.RefuseUnknownIndex, one("", "", nil, Call(1)).bytes())
+	f("a type too far", rewrite.RefuseUnknownIndex, one("", "", nil, 2, 1, OpEnd).bytes())
 	f("a segment without a count", rewrite.RefuseUnknownIndex,
-		build{fns: []fn{{code: op(0xfc, 9, 0)}}, data: [][]byte{op(1, 0)}}.bytes())
+		build{fns: []fn{{code: DataDrop(0)}}, data: [][]byte{Cat(1, 0)}}.bytes())
 	whole := kitchen().bytes()
 	if _, _, err := rewrite.Rewrite(whole, rewrite.Default()); err != nil {
 		t.Fatal(err)
@@ -199,20 +205,20 @@ func TestInfo(t *testing.T) {
 // kitchen has something in every section.
 func kitchen() build {
 	return build{
-		extra:   []fn{{params: types(i32), results: types(i32)}},
-		imports: []fn{{name: "log", params: types(i32)}},
+		extra:   []fn{{params: "i", results: "i"}},
+		imports: []fn{{name: "log", params: "i"}},
 		fns: []fn{
-			{name: "f", params: types(i32, i64), results: types(i64, i32), locals: op(1, 2, i32),
-				code: join(get(0), invoke(0), get(1), get(0), i32c(0), invokeTable(0), tee(2), op(0x41, 9), add)},
-			{name: "g", params: types(i32), results: types(i32), code: join(get(0), i32c(2), mul)},
-			{code: join(i32c(0), i32c(0), i32c(3), op(0xfc, 8, 0, 0))},
-			{code: join(gget(0), drop)},
+			{name: "f", params: "iI", results: "Ii", locals: Locals(Group(2, I32)),
+				code: Cat(LocalGet(0), Call(0), LocalGet(1), LocalGet(0), I32Const(0), CallIndirect(0), LocalTee(2), 0x41, 9, OpI32Add)},
+			{name: "g", params: "i", results: "i", code: Cat(LocalGet(0), I32Const(2), OpI32Mul)},
+			{code: Cat(I32Const(0), I32Const(0), I32Const(3), MemoryInit(0))},
+			{code: Cat(GlobalGet(0), OpDrop)},
 		},
-		table: op(0x70, 0, 3), elements: op(2, 2, 2),
-		globals: [][]byte{join(op(i32, 1), i32c(77), end)},
-		exports: [][]byte{join(text("table"), op(1, 0)), join(text("global"), op(3, 0))},
-		start:   op(3), count: true,
-		data:   [][]byte{join(op(1), text("abc")), join(op(0), i32c(8), end, text("defg"))},
-		custom: join(text("producers"), op(0)),
+		table: Cat(0x70, 0, 3), elements: Cat(2, 2, 2),
+		globals: [][]byte{Cat(I32, 1, I32Const(77), OpEnd)},
+		exports: [][]byte{Cat("table", 1, 0), Cat("global", 3, 0)},
+		start:   Cat(3), count: true,
+		data:   [][]byte{Cat(1, "abc"), Cat(0, I32Const(8), OpEnd, "defg")},
+		custom: Cat("producers", 0),
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	. "github.com/tallyhook/tallyhook/mapper/moduletest"
 	"github.com/tallyhook/tallyhook/mapper/rewrite"
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -33,94 +34,107 @@ func both(t testing.TB, code []byte) (p pair, err error) {
 	return p, err
 }
 
-// TestSame: the rewritten module gives the original's results, memory, globals
-// and traps, the depth is level again after a call, and fuel was taken.
-func TestSame(t *testing.T) {
-	f := func(name string, b build, calls ...[]uint64) {
-		t.Helper()
-		p, err := both(t, b.bytes())
-		if err != nil {
-			t.Errorf("%s: %v", name, err)
-			return
+// wantSame: the rewritten module gives the original's results, memory and traps,
+// the depth is level again after a call, and fuel was taken.
+func wantSame(t *testing.T, name string, b build, calls ...[]uint64) {
+	t.Helper()
+	p, err := both(t, b.bytes())
+	if err != nil {
+		t.Errorf("%s: %v", name, err)
+		return
+	}
+	if len(calls) == 0 {
+		calls = [][]uint64{nil}
+	}
+	for _, args := range calls {
+		want, got := call(p.plain, "f", args...), count(p.counted, fuelPerCall, "f", args...)
+		if got.trap != want.trap || !slices.Equal(got.results, want.results) {
+			t.Errorf("%s %v: %v %q, the original %v %q", name, args, got.results, got.trap, want.results, want.trap)
 		}
-		if len(calls) == 0 {
-			calls = [][]uint64{nil}
+		if got.trap == "" && got.depth != int64(rewrite.Default().DepthMax) {
+			t.Errorf("%s %v: depth %d afterwards", name, args, got.depth)
 		}
-		for _, args := range calls {
-			want, got := call(p.plain, "f", args...), count(p.counted, fuelPerCall, "f", args...)
-			if got.trap != want.trap || !slices.Equal(got.results, want.results) {
-				t.Errorf("%s %v: %v %q, the original %v %q", name, args, got.results, got.trap, want.results, want.trap)
-			}
-			if got.trap == "" && got.depth != int64(rewrite.Default().DepthMax) {
-				t.Errorf("%s %v: depth %d afterwards", name, args, got.depth)
-			}
-			if got.fuel <= 0 {
-				t.Errorf("%s %v: took %d units", name, args, got.fuel)
-			}
-			if diff := sameMemory(p.plain, p.counted); diff != "" {
-				t.Errorf("%s %v: memory: %s", name, args, diff)
-			}
+		if got.fuel <= 0 {
+			t.Errorf("%s %v: took %d units", name, args, got.fuel)
+		}
+		if diff := sameMemory(p.plain, p.counted); diff != "" {
+			t.Errorf("%s %v: memory: %s", name, args, diff)
 		}
 	}
-	n := [][]uint64{{0}, {1}, {2}, {3}, {7}, {1 << 31}}
-	turns := n[:5]
-	p, two := types(i32), types(i32, i32)
-	same := fn{params: p, results: p}
-	calling := join(get(0), invoke(1), drop) // makes a function keep count of depth
-	leaf := fn{params: p, results: p, code: get(0)}
-	with := func(results []byte, code ...[]byte) build {
-		return build{fns: []fn{{params: p, results: results, name: "f", locals: op(1, 2, i32), code: join(calling, join(code...))}, leaf}}
-	}
-	f("br_table", with(p, block(none, block(none, block(none, get(0), brTable(0, 1, 2, 0)), i32c(10), ret), i32c(20), ret), i32c(30)), n...)
-	f("br_table to the function", with(p, block(i32, i32c(5), get(0), brTable(0, 1, 1)), i32c(100), add), n...)
-	f("br to the function", with(p, block(none, loop(none, get(0), i32c(9), add, br(2))), i32c(1)), n...)
-	f("br_if with a value", with(p, block(i32, i32c(4), get(0), brIf(0), drop, i32c(6)), get(0), add), n...)
-	f("br_if to the function", with(p, i32c(4), get(0), brIf(0), drop, i32c(6)), n...)
-	f("return in a loop", with(p, loop(none, get(0), i32c(1), sub, tee(0), i32c(5), lts, when(none, join(get(0), ret), nil), br(0)), i32c(0)), [][]uint64{{0}, {9}, {100}}...)
-	f("return in depth, two results", with(two, block(none, block(none, when2(get(0), join(get(0), i32c(8), ret)))), i32c(1), i32c(2)), n...)
-	f("return above other values", with(p, i32c(77), i32c(88), get(0), op(4, none), get(0), ret, end, add), n...)
-	f("if and else with results", with(p, get(0), when(i32, i32c(3), i32c(4))), n...)
-	f("three results of mixed types", with(types(i32, i64, f64), get(0), i64c(5), op(0x44, 0, 0, 0, 0, 0, 0, 0xf8, 0x3f)), n...)
-	f("unreachable code", with(p, get(0), ret, i32c(1), add, drop, br(0)), n...)
-	f("trap of its own", with(p, get(0), eqz, op(4, none), unreachable, end, i32c(10), get(0), op(0x6d)), n...)
-	f("out of bounds", with(p, get(0), load32), n...)
-	f("nested loops", with(p, loop(none, i32c(5), set(1), loop(none, get(2), get(1), add, set(2), get(1), i32c(1), sub, tee(1), brIf(0)),
-		get(0), i32c(1), sub, tee(0), i32c(0), op(0x4a), brIf(0)), get(2)), turns...)
-	f("continue the outer loop", with(p, loop(none, get(0), i32c(1), add, tee(0), i32c(50), lts, op(4, none),
-		loop(none, get(0), i32c(3), op(0x6f), brIf(2), get(2), i32c(1), add, set(2)), br(1), end), get(2)), turns...)
+}
 
-	f("loop with parameters", build{extra: []fn{same}, fns: []fn{{params: p, results: p, name: "f", locals: op(1, 1, i32),
-		code: join(get(0), op(3, 0), i32c(7), add, tee(1), get(1), i32c(100), lts, brIf(0), end)}}}, turns...)
-	f("block with parameters and two results", build{extra: []fn{{params: p, results: two}}, fns: []fn{{params: p, results: two, name: "f",
-		code: join(get(0), op(2, 0), i32c(3), get(0), brIf(0), add, i32c(9), end, invoke(1))}, leaf}}, n...)
-	f("factorial", build{fns: []fn{{params: p, results: p, name: "f",
-		code: join(get(0), when(i32, join(get(0), get(0), i32c(1), sub, invoke(0), mul), i32c(1)))}}}, [][]uint64{{0}, {5}, {12}, {300}}...)
-	f("recursion that returns early, four results", build{fns: []fn{{params: p, results: types(i32, i64, i64, i32), name: "f",
-		code: join(get(0), eqz, op(4, none), i32c(1), i64c(2), i64c(3), i32c(4), ret, end, get(0), i32c(1), sub, invoke(0))}}}, [][]uint64{{0}, {40}}...)
-	f("call_indirect", build{extra: []fn{same}, fns: []fn{{params: p, results: p, name: "f", code: join(i32c(6), get(0), invokeTable(0))},
-		{params: p, results: p, code: join(get(0), i32c(1), add)}, {params: p, results: p, code: join(get(0), get(0), mul)}, {}},
-		table: op(0x70, 0, 4), elements: op(1, 2, 3)}, n...)
-	f("imported function", build{imports: []fn{{name: "triple", params: p, results: p}}, fns: []fn{{params: p, results: p, name: "f",
-		code: join(get(0), invoke(0), invoke(0))}}}, n...)
-	f("globals", build{globals: [][]byte{join(op(i32, 1), i32c(5), end), join(op(i64, 0), i64c(1<<40), end)}, fns: []fn{{params: p, results: types(i32, i64), name: "f",
-		code: join(gget(0), get(0), add, gset(0), gget(0), gget(1))}}}, n...)
-	f("memory.fill", with(p, i32c(100), get(0), i32c(50), fill, i32c(120), load8), n...)
-	f("memory.fill of any length", with(p, i32c(100), i32c(1), get(0), fill, i32c(100), load8), [][]uint64{{0}, {1}, {65436}, {65437}}...)
-	f("memory.copy over itself", with(p, i32c(10), i32c(1), i32c(99), fill, i32c(14), i32c(8), get(0), copyBytes, i32c(16), load8), n[:5]...)
-	f("memory.init and data.drop", build{count: true, data: [][]byte{join(op(1), text("abcdefgh"))}, fns: []fn{{params: p, results: p, name: "f",
-		code: join(i32c(4), i32c(1), get(0), op(0xfc, 8, 0, 0), op(0xfc, 9, 0), i32c(4), load8)}}}, [][]uint64{{3}, {0}, {1}}...)
-	f("bulk in a loop", with(p, i32c(5), set(1), loop(none, get(1), i32c(100), mul, get(1), get(0), i32c(255), op(0x71), fill,
-		get(1), i32c(1), sub, tee(1), brIf(0)), i32c(300), load8), n...)
-	f("memory.grow", with(p, get(0), grow, op(0x3f, 0), add), n...)
-	f("a start function", build{start: op(1), fns: []fn{{params: p, results: p, name: "f", code: join(i32c(8), load32)},
-		{code: join(i32c(8), i32c(42), store32)}}}, n[:1]...)
-	f("a vector", build{fns: []fn{{params: p, results: p, name: "f", code: join(get(0), op(0xfd, 17), op(0xfd, 12), repeat(16, op(3)),
-		op(0xfd, 0xae, 1), op(0xfd, 0xa1, 1), op(0xfd, 27, 2))}}}, n...)
-	f("no locals, no results", build{fns: []fn{{name: "f", code: nop}}})
+// Arguments of most functions here, and one that is called and calls nothing.
+var (
+	numbers = [][]uint64{{0}, {1}, {2}, {3}, {7}, {1 << 31}}
+	leaf    = fn{params: "i", results: "i", code: LocalGet(0)}
+)
+
+// with is a module whose f calls another function first, so that it keeps count
+// of depth, then runs code.
+func with(results string, code ...any) build {
+	return build{fns: []fn{{params: "i", results: results, name: "f", locals: Locals(Group(2, I32)),
+		code: Cat(LocalGet(0), Call(1), OpDrop, Cat(code...))}, leaf}}
+}
+
+// TestSameBranches: blocks, branches and ways out of a function.
+func TestSameBranches(t *testing.T) {
+	wantSame(t, "br_table", with("i", Block(NoResult, Block(NoResult, Block(NoResult, LocalGet(0), BrTable(0, 1, 2, 0)), I32Const(10), OpReturn), I32Const(20), OpReturn), I32Const(30)), numbers...)
+	wantSame(t, "br_table to the function", with("i", Block(I32, I32Const(5), LocalGet(0), BrTable(0, 1, 1)), I32Const(100), OpI32Add), numbers...)
+	wantSame(t, "br to the function", with("i", Block(NoResult, Loop(NoResult, LocalGet(0), I32Const(9), OpI32Add, Br(2))), I32Const(1)), numbers...)
+	wantSame(t, "br_if with a value", with("i", Block(I32, I32Const(4), LocalGet(0), BrIf(0), OpDrop, I32Const(6)), LocalGet(0), OpI32Add), numbers...)
+	wantSame(t, "br_if to the function", with("i", I32Const(4), LocalGet(0), BrIf(0), OpDrop, I32Const(6)), numbers...)
+	wantSame(t, "return in a loop", with("i", Loop(NoResult, LocalGet(0), I32Const(1), OpI32Sub, LocalTee(0), I32Const(5), OpI32LtS, If(NoResult, Cat(LocalGet(0), OpReturn), nil), Br(0)), I32Const(0)), [][]uint64{{0}, {9}, {100}}...)
+	wantSame(t, "return in depth, two results", with("ii", Block(NoResult, Block(NoResult, when2(LocalGet(0), Cat(LocalGet(0), I32Const(8), OpReturn)))), I32Const(1), I32Const(2)), numbers...)
+	wantSame(t, "return above other values", with("i", I32Const(77), I32Const(88), LocalGet(0), OpIf, NoResult, LocalGet(0), OpReturn, OpEnd, OpI32Add), numbers...)
+	wantSame(t, "if and else with results", with("i", LocalGet(0), If(I32, I32Const(3), I32Const(4))), numbers...)
+	wantSame(t, "three results of mixed types", with("iIF", LocalGet(0), I64Const(5), 0x44, 0, 0, 0, 0, 0, 0, 0xf8, 0x3f), numbers...)
+	wantSame(t, "unreachable code", with("i", LocalGet(0), OpReturn, I32Const(1), OpI32Add, OpDrop, Br(0)), numbers...)
+	wantSame(t, "trap of its own", with("i", LocalGet(0), OpI32Eqz, OpIf, NoResult, OpUnreachable, OpEnd, I32Const(10), LocalGet(0), OpI32DivS), numbers...)
+	wantSame(t, "out of bounds", with("i", LocalGet(0), I32Load()), numbers...)
+	wantSame(t, "nested loops", with("i", Loop(NoResult, I32Const(5), LocalSet(1), Loop(NoResult, LocalGet(2), LocalGet(1), OpI32Add, LocalSet(2), LocalGet(1), I32Const(1), OpI32Sub, LocalTee(1), BrIf(0)),
+		LocalGet(0), I32Const(1), OpI32Sub, LocalTee(0), I32Const(0), OpI32GtS, BrIf(0)), LocalGet(2)), numbers[:5]...)
+	wantSame(t, "continue the outer loop", with("i", Loop(NoResult, LocalGet(0), I32Const(1), OpI32Add, LocalTee(0), I32Const(50), OpI32LtS, OpIf, NoResult,
+		Loop(NoResult, LocalGet(0), I32Const(3), OpI32RemS, BrIf(2), LocalGet(2), I32Const(1), OpI32Add, LocalSet(2)), Br(1), OpEnd), LocalGet(2)), numbers[:5]...)
+}
+
+// TestSameCalls: parameters and results, calls, globals.
+func TestSameCalls(t *testing.T) {
+	wantSame(t, "loop with parameters", build{extra: []fn{leaf}, fns: []fn{{params: "i", results: "i", name: "f", locals: Locals(Group(1, I32)),
+		code: Cat(LocalGet(0), OpLoop, 0, I32Const(7), OpI32Add, LocalTee(1), LocalGet(1), I32Const(100), OpI32LtS, BrIf(0), OpEnd)}}}, numbers[:5]...)
+	wantSame(t, "block with parameters and two results", build{extra: []fn{{params: "i", results: "ii"}}, fns: []fn{{params: "i", results: "ii", name: "f",
+		code: Cat(LocalGet(0), OpBlock, 0, I32Const(3), LocalGet(0), BrIf(0), OpI32Add, I32Const(9), OpEnd, Call(1))}, leaf}}, numbers...)
+	wantSame(t, "factorial", build{fns: []fn{{params: "i", results: "i", name: "f",
+		code: Cat(LocalGet(0), If(I32, Cat(LocalGet(0), LocalGet(0), I32Const(1), OpI32Sub, Call(0), OpI32Mul), I32Const(1)))}}}, [][]uint64{{0}, {5}, {12}, {300}}...)
+	wantSame(t, "recursion that returns early, four results", build{fns: []fn{{params: "i", results: "iIIi", name: "f",
+		code: Cat(LocalGet(0), OpI32Eqz, OpIf, NoResult, I32Const(1), I64Const(2), I64Const(3), I32Const(4), OpReturn, OpEnd, LocalGet(0), I32Const(1), OpI32Sub, Call(0))}}}, [][]uint64{{0}, {40}}...)
+	wantSame(t, "call_indirect", build{extra: []fn{leaf}, fns: []fn{{params: "i", results: "i", name: "f", code: Cat(I32Const(6), LocalGet(0), CallIndirect(0))},
+		{params: "i", results: "i", code: Cat(LocalGet(0), I32Const(1), OpI32Add)}, {params: "i", results: "i", code: Cat(LocalGet(0), LocalGet(0), OpI32Mul)}, {}},
+		table: Cat(0x70, 0, 4), elements: Cat(1, 2, 3)}, numbers...)
+	wantSame(t, "imported function", build{imports: []fn{{name: "triple", params: "i", results: "i"}}, fns: []fn{{params: "i", results: "i", name: "f",
+		code: Cat(LocalGet(0), Call(0), Call(0))}}}, numbers...)
+	wantSame(t, "globals", build{globals: [][]byte{Cat(I32, 1, I32Const(5), OpEnd), Cat(I64, 0, I64Const(1<<40), OpEnd)}, fns: []fn{{params: "i", results: "iI", name: "f",
+		code: Cat(GlobalGet(0), LocalGet(0), OpI32Add, GlobalSet(0), GlobalGet(0), GlobalGet(1))}}}, numbers...)
+}
+
+// TestSameMemory: bulk instructions, growth, a start function.
+func TestSameMemory(t *testing.T) {
+	wantSame(t, "memory.fill", with("i", I32Const(100), LocalGet(0), I32Const(50), MemoryFill(), I32Const(120), I32Load8U()), numbers...)
+	wantSame(t, "memory.fill of any length", with("i", I32Const(100), I32Const(1), LocalGet(0), MemoryFill(), I32Const(100), I32Load8U()), [][]uint64{{0}, {1}, {65436}, {65437}}...)
+	wantSame(t, "memory.copy over itself", with("i", I32Const(10), I32Const(1), I32Const(99), MemoryFill(), I32Const(14), I32Const(8), LocalGet(0), MemoryCopy(), I32Const(16), I32Load8U()), numbers[:5]...)
+	wantSame(t, "memory.init and data.drop", build{count: true, data: [][]byte{Cat(1, "abcdefgh")}, fns: []fn{{params: "i", results: "i", name: "f",
+		code: Cat(I32Const(4), I32Const(1), LocalGet(0), MemoryInit(0), DataDrop(0), I32Const(4), I32Load8U())}}}, [][]uint64{{3}, {0}, {1}}...)
+	wantSame(t, "bulk in a loop", with("i", I32Const(5), LocalSet(1), Loop(NoResult, LocalGet(1), I32Const(100), OpI32Mul, LocalGet(1), LocalGet(0), I32Const(255), OpI32And, MemoryFill(),
+		LocalGet(1), I32Const(1), OpI32Sub, LocalTee(1), BrIf(0)), I32Const(300), I32Load8U()), numbers...)
+	wantSame(t, "memory.grow", with("i", LocalGet(0), MemoryGrow(), MemorySize(), OpI32Add), numbers...)
+	wantSame(t, "a start function", build{start: Cat(1), fns: []fn{{params: "i", results: "i", name: "f", code: Cat(I32Const(8), I32Load())},
+		{code: Cat(I32Const(8), I32Const(42), I32Store())}}}, numbers[:1]...)
+	wantSame(t, "a vector", build{fns: []fn{{params: "i", results: "i", name: "f", code: Cat(LocalGet(0), 0xfd, 17, 0xfd, 12, Repeat(16, 3),
+		Cat(0xfd, 0xae, 1), 0xfd, 0xa1, 1, 0xfd, 27, 2)}}}, numbers...)
+	wantSame(t, "no locals, no results", build{fns: []fn{{name: "f", code: Cat(OpNop)}}})
 }
 
 // when2 is an if without results after its condition.
-func when2(condition, then []byte) []byte { return join(condition, when(none, then, nil)) }
+func when2(condition, then []byte) []byte { return Cat(condition, If(NoResult, then, nil)) }
 
 // TestTariff: what is taken is what the tariff says, to the unit.
 func TestTariff(t *testing.T) {
@@ -147,15 +161,15 @@ func TestTariff(t *testing.T) {
 			t.Errorf("%s: ended by %q with all of its %d units", name, got.trap, want)
 		}
 	}
-	f("empty", 1, one(nil, nil, nil))
-	f("four instructions and end", 5, one(nil, nil, nil, repeat(4, nop)))
-	f("an arm that is not taken", 1+1+3+1+1, one(nil, nil, nil, i32c(0), when(none, repeat(3, nop), nil)))
-	f("nine locals", 1+2, one(nil, nil, op(1, 9, i64)))
-	f("slow instructions", 7+4*rewrite.SlowFuel, one(nil, nil, nil, i32c(8), load32, i32c(7), op(0x6d), i32c(3), op(0x70), drop, op(0x44, 0, 0, 0, 0, 0, 0, 0, 0), op(0x9f), drop))
-	f("an imported function", rewrite.ImportFuel+1+1, build{imports: []fn{{name: "work"}}, fns: []fn{{name: "f", code: invoke(0)}}})
-	f("a function of its own", 1+1+3, build{fns: []fn{{name: "f", code: invoke(1)}, {code: repeat(2, nop)}}})
-	f("five turns", 1+1+5*6, one(types(i32), nil, nil, loop(none, get(0), i32c(1), sub, tee(0), brIf(0))), 5)
-	f("memory.grow", rewrite.GrowFuel+4, one(nil, nil, nil, i32c(1), grow, drop))
-	f("memory.grow that is not reached", 1+1+3+1+1, one(nil, nil, nil, i32c(0), when(none, join(i32c(1), grow, drop), nil)))
-	f("memory.fill", 4+rewrite.SlowFuel+1000, one(nil, nil, nil, i32c(0), i32c(1), i32c(1000), fill))
+	f("empty", 1, one("", "", nil))
+	f("four instructions and end", 5, one("", "", nil, Repeat(4, OpNop)))
+	f("an arm that is not taken", 1+1+3+1+1, one("", "", nil, I32Const(0), If(NoResult, Repeat(3, OpNop), nil)))
+	f("nine locals", 1+2, one("", "", Locals(Group(9, I64))))
+	f("slow instructions", 7+4*rewrite.SlowFuel, one("", "", nil, I32Const(8), I32Load(), I32Const(7), OpI32DivS, I32Const(3), OpI32RemU, OpDrop, 0x44, 0, 0, 0, 0, 0, 0, 0, 0, OpF64Sqrt, OpDrop))
+	f("an imported function", rewrite.ImportFuel+1+1, build{imports: []fn{{name: "work"}}, fns: []fn{{name: "f", code: Call(0)}}})
+	f("a function of its own", 1+1+3, build{fns: []fn{{name: "f", code: Call(1)}, {code: Repeat(2, OpNop)}}})
+	f("five turns", 1+1+5*6, one("i", "", nil, Loop(NoResult, LocalGet(0), I32Const(1), OpI32Sub, LocalTee(0), BrIf(0))), 5)
+	f("memory.grow", rewrite.GrowFuel+4, one("", "", nil, I32Const(1), MemoryGrow(), OpDrop))
+	f("memory.grow that is not reached", 1+1+3+1+1, one("", "", nil, I32Const(0), If(NoResult, Cat(I32Const(1), MemoryGrow(), OpDrop), nil)))
+	f("memory.fill", 4+rewrite.SlowFuel+1000, one("", "", nil, I32Const(0), I32Const(1), I32Const(1000), MemoryFill()))
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"runtime"
 	"runtime/metrics"
 	"testing"
@@ -16,51 +14,10 @@ import (
 	"github.com/tallyhook/tallyhook/mapper/rewrite"
 )
 
-// cMapper finds five of the pairs by name and gives them as fields.
-const cMapper = `
-typedef unsigned char u8; typedef unsigned int u32; typedef unsigned long long u64;
-static u8 in[32768], out[1024];
-static u32 u16at(const u8 *p) { return p[0] | p[1] << 8; }
-static const char *names[5] = {"ref", "payout", "caller", "duration", "status"};
-static const u8 ids[5] = {1, 6, 4, 5, 10}, lengths[5] = {3, 6, 6, 8, 6};
-__attribute__((export_name("mapper_v1_buffer"))) u64 buffer(void) { return (u64)(u32)in << 32 | sizeof in; }
-__attribute__((export_name("mapper_v1_map"))) u64 map(u32 n) {
-	const u8 *p = in + u16at(in + 24);
-	u8 *o = out;
-	for (u32 k = u16at(in + 6); k > 0; k--) {
-		u32 nl = u16at(p + 2), vl = u16at(p + 4);
-		for (int f = 0; f < 5; f++) {
-			if (nl != lengths[f]) continue;
-			u32 i = 0;
-			while (i < nl && p[6 + i] == (u8)names[f][i]) i++;
-			if (i < nl) continue;
-			o[0] = ids[f]; o[1] = 0; o[2] = vl; o[3] = vl >> 8;
-			for (i = 0; i < vl; i++) o[4 + i] = p[6 + nl + i];
-			o += 4 + vl;
-		}
-		p += 6 + nl + vl;
-	}
-	return (u64)(u32)out << 32 | (u32)(o - out);
-}
-`
-
-func buildC(b *testing.B) []byte {
+// pairsInC is a mapper that reads all pairs, as plugins/build makes it.
+func pairsInC(b *testing.B) []byte {
 	b.Helper()
-	dir := b.TempDir()
-	source, out := filepath.Join(dir, "mapper.c"), filepath.Join(dir, "mapper.wasm")
-	if err := os.WriteFile(source, []byte(cMapper), 0o600); err != nil {
-		b.Fatal(err)
-	}
-	object := filepath.Join(dir, "mapper.o")
-	for _, step := range [][]string{
-		{"clang", "--target=wasm32", "-O2", "-nostdlib", "-c", source, "-o", object},
-		{"wasm-ld", "--no-entry", "--strip-all", "-z", "stack-size=16384", object, "-o", out},
-	} {
-		if text, err := exec.Command(step[0], step[1:]...).CombinedOutput(); err != nil {
-			b.Fatalf("%v: %s", err, text)
-		}
-	}
-	code, err := os.ReadFile(out)
+	code, err := os.ReadFile("../../plugins/examples/pairs/pairs-c.wasm")
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -130,7 +87,7 @@ func BenchmarkMap(b *testing.B) {
 		})
 	}
 	run("constant", Answering("r1").Bytes())
-	run("C", buildC(b))
+	run("C", pairsInC(b))
 	run("Go", buildGo(b, goMapper))
 }
 

@@ -1,6 +1,8 @@
 package wasm
 
 import (
+	"strings"
+
 	. "github.com/tallyhook/tallyhook/mapper/moduletest"
 	"github.com/tallyhook/tallyhook/mapper/rewrite"
 )
@@ -8,6 +10,11 @@ import (
 // hostileShapes are modules that would hurt while they are compiled or
 // instantiated, before anything of theirs runs.
 func hostileShapes() []hostile {
+	return append(hostileFunctions(), hostileSections()...)
+}
+
+// hostileFunctions are modules whose functions are too much, or too many.
+func hostileFunctions() []hostile {
 	one := func(locals int, code ...any) func() *Builder {
 		return func() *Builder {
 			m := Mapper(I64Const(0))
@@ -28,18 +35,6 @@ func hostileShapes() []hostile {
 	nested := func(n int, head ...any) []byte { return Cat(Repeat(n, head...), Repeat(n, OpEnd)) }
 	ifs := func(n int) []byte { return Repeat(n, I32Const(1), OpIf, NoResult, OpEnd) }
 	return []hostile{
-		{name: "table.grow without end", make: tableGrow, refused: rewrite.RefuseTableChange},
-		{name: "table of 2^27-1", make: func() *Builder {
-			m := Mapper(I64Const(0))
-			m.Tables = append(m.Tables, Cat(0x70, 0, Uleb(1<<27-1)))
-			return m
-		}, refused: rewrite.RefuseTableEntries},
-		{name: "memory of 4 GiB", make: func() *Builder {
-			m := new(Builder)
-			m.Memory(65536, 65536)
-			m.Complete(I64Const(0))
-			return m
-		}, refused: rewrite.RefuseMemoryPages},
 		{name: "50,000 locals in 200 functions", make: many(200, 50_000), refused: rewrite.RefuseLocals},
 		{name: "50,000 locals, 2,000 loops", make: one(50_000, loops(2000)), refused: rewrite.RefuseLocals},
 		{name: "recursion with 2,000 locals", make: func() *Builder { return fatRecursion(2000) }, refused: rewrite.RefuseLocals},
@@ -51,16 +46,29 @@ func hostileShapes() []hostile {
 		{name: "10,000 nested ifs", make: one(0, nested(10_000, I32Const(1), OpIf, NoResult)), refused: rewrite.RefuseNesting},
 		{name: "10,000 ifs", make: one(0, ifs(10_000)), refused: rewrite.RefuseBlocks},
 		{name: "200,000 ifs", make: one(0, ifs(200_000)), refused: rewrite.RefuseBodyBytes},
-		{name: "br_table with 1 M targets", make: one(0, OpBlock, NoResult, I32Const(0), 0x0e, Uleb(1_000_000), Repeat(1_000_001, 0), OpEnd), refused: rewrite.RefuseBodyBytes},
-		{name: "br_table with 5,000 targets", make: one(0, OpBlock, NoResult, I32Const(0), 0x0e, Uleb(5000), Repeat(5001, 0), OpEnd), refused: rewrite.RefuseBranchTargets},
+		{name: "br_table with 1 M targets", make: one(0, OpBlock, NoResult, I32Const(0), BrTable(make([]int, 1_000_001)...), OpEnd), refused: rewrite.RefuseBodyBytes},
+		{name: "br_table with 5,000 targets", make: one(0, OpBlock, NoResult, I32Const(0), BrTable(make([]int, 5001)...), OpEnd), refused: rewrite.RefuseBranchTargets},
 		{name: "1 M additions", make: one(0, I32Const(0), Repeat(1_000_000, I32Const(1), OpI32Add), OpDrop), refused: rewrite.RefuseBodyBytes},
 		{name: "200,000 live values", make: one(0, Repeat(200_000, I64Const(1)), Repeat(200_000, OpDrop)), refused: rewrite.RefuseBodyBytes},
 		{name: "1 M functions", make: many(1_000_000, 0), refused: rewrite.RefuseFunctions},
 		{name: "20,000 functions", make: many(20_000, 0), refused: rewrite.RefuseFunctions},
+	}
+}
+
+// hostileSections are modules with something too large beside their functions.
+func hostileSections() []hostile {
+	return []hostile{
+		{name: "table.grow without end", make: tableGrow, refused: rewrite.RefuseTableChange},
+		{name: "table of 2^27-1", make: func() *Builder {
+			m := Mapper(I64Const(0))
+			m.Tables = append(m.Tables, Cat(0x70, 0, Uleb(1<<27-1)))
+			return m
+		}, refused: rewrite.RefuseTableEntries},
+		{name: "memory of 4 GiB", make: func() *Builder { return MapperPages(65536, 65536, I64Const(0)) }, refused: rewrite.RefuseMemoryPages},
 		{name: "20,000 globals", make: func() *Builder {
 			m := Mapper(I64Const(0))
 			for range 20_000 {
-				m.Globals = append(m.Globals, Cat(0x7e, 1, I64Const(0), OpEnd))
+				m.Global(I64, I64Const(0))
 			}
 			return m
 		}, refused: rewrite.RefuseGlobals},
@@ -73,7 +81,7 @@ func hostileShapes() []hostile {
 		}, refused: rewrite.RefuseExports},
 		{name: "1,000 results", make: func() *Builder {
 			m := Mapper(I64Const(0))
-			results := string(Repeat(1000, int('i')))
+			results := strings.Repeat("i", 1000)
 			m.Function("", "", results, 0, Repeat(1000, I32Const(0)))
 			return m
 		}, refused: rewrite.RefuseResults},
@@ -84,7 +92,7 @@ func hostileShapes() []hostile {
 		}, refused: rewrite.RefuseModuleBytes},
 		{name: "50 MB of custom section", make: func() *Builder { return custom("junk", 50_000_000) }, refused: rewrite.RefuseModuleBytes},
 		{name: "1 MB of false DWARF", make: func() *Builder { return custom(".debug_line", 1_000_000) }},
-		{name: "the counter's index", make: func() *Builder { return Mapper(0x42, 0, 0x24, 0, I64Const(0)) }, refused: rewrite.RefuseUnknownIndex},
+		{name: "the counter's index", make: func() *Builder { return Mapper(I64Const(0), GlobalSet(0), I64Const(0)) }, refused: rewrite.RefuseUnknownIndex},
 		{name: "the counter's name", make: func() *Builder {
 			m := Mapper(I64Const(0))
 			m.Counted()

@@ -32,14 +32,12 @@ func hostileWork() []hostile {
 	const fullPages = 256
 	wide := func(body ...any) func() *Builder {
 		return func() *Builder {
-			m := new(Builder)
-			m.Memory(64, fullPages)
-			m.Complete(append([]any{I32Const(fullPages - 64), MemoryGrow(), OpDrop}, body...)...)
+			m := MapperPages(64, fullPages, append([]any{I32Const(fullPages - 64), MemoryGrow(), OpDrop}, body...)...)
 			return m
 		}
 	}
 	with := func(body ...any) func() *Builder { return func() *Builder { return Mapper(body...) } }
-	loop := func(body ...any) []byte { return Cat(OpLoop, NoResult, Cat(body...), Br(0), OpEnd) }
+	loop := func(body ...any) []byte { return Loop(NoResult, Cat(body...), Br(0)) }
 	// host calls one imported function without end.
 	host := func(from, name, params, results string, args ...int32) func() *Builder {
 		return func() *Builder {
@@ -62,7 +60,7 @@ func hostileWork() []hostile {
 		{name: "endless loop", make: with(loop(), drop), class: Fuel, harm: true},
 		{name: "endless loop in start", make: func() *Builder {
 			m := Mapper(drop)
-			m.Start = Uleb(uint64(m.Function("", "", "", 0, loop())))
+			m.Starting(loop())
 			return m
 		}, class: Crash, harm: true, start: true},
 		{name: "endless loop in _initialize", make: func() *Builder {
@@ -83,8 +81,8 @@ func hostileWork() []hostile {
 		{name: "memory.fill of 16 MiB", make: wide(loop(I32Const(0), I32Const(7), I32Const(fullPages*pageBytes-1), MemoryFill()), drop), class: Fuel, harm: true},
 		{name: "memory.fill of 1 MiB", make: wide(loop(I32Const(0), I32Const(7), I32Const(1<<20), MemoryFill()), drop), class: Fuel, harm: true},
 		{name: "memory.copy of 8 MiB", make: wide(loop(I32Const(0), I32Const(1), I32Const(8<<20), MemoryCopy()), drop), class: Fuel, harm: true},
-		{name: "divisions", make: with(loop(I64Const(-1), I64Const(3), 0x7f, OpDrop), drop), class: Fuel, harm: true},
-		{name: "square roots", make: with(loop(0x44, tenPointZero(), 0x9f, 0x9f, 0x9f, 0x9f, OpDrop), drop), class: Fuel, harm: true},
+		{name: "divisions", make: with(loop(I64Const(-1), I64Const(3), OpI64DivS, OpDrop), drop), class: Fuel, harm: true},
+		{name: "square roots", make: with(loop(0x44, tenPointZero(), OpF64Sqrt, OpF64Sqrt, OpF64Sqrt, OpF64Sqrt, OpDrop), drop), class: Fuel, harm: true},
 		{name: "log without end", make: host("mapper_v1", "log", "iii", "", 0, 0, 1024), class: Fuel, harm: true},
 		{name: "fd_write without end", make: host(wasiModule, "fd_write", "iiii", "i", 1, 0, 100, 8), class: Fuel, harm: true},
 		{name: "random_get without end", make: host(wasiModule, "random_get", "ii", "i", 0, 1024), class: Fuel, harm: true},
@@ -100,9 +98,7 @@ func tenPointZero() []byte { return []byte{0, 0, 0, 0, 0, 0, 0x24, 0x40} } // 10
 // callTree is forty functions that call the next one twice: 2^40 calls without
 // a loop or a recursion.
 func callTree() *Builder {
-	m := new(Builder)
-	m.Memory(2, 2)
-	m.Complete(Call(2), I64Const(0))
+	m := MapperPages(2, 2, Call(2), I64Const(0))
 	for i := range 40 {
 		m.Function("", "", "", 0, Call(i+3), Call(i+3))
 	}
@@ -111,10 +107,8 @@ func callTree() *Builder {
 }
 
 func fatRecursion(locals int) *Builder {
-	m := new(Builder)
-	m.Memory(2, 2)
-	m.Complete(Call(2), I64Const(0))
-	use := Repeat(1, LocalGet(0), 0x21, Uleb(uint64(locals-1)))
+	m := MapperPages(2, 2, Call(2), I64Const(0))
+	use := Cat(LocalGet(0), LocalSet(locals-1))
 	m.Function("", "", "", locals, use, Call(2), use)
 	return m
 }
@@ -122,7 +116,7 @@ func fatRecursion(locals int) *Builder {
 func tableRecursion() *Builder {
 	m := new(Builder)
 	m.Memory(2, 2)
-	m.Complete(LocalGet(0), I32Const(0), 0x11, 1, 0) // type 1 is that of mapper_v1_map
+	m.Complete(LocalGet(0), I32Const(0), CallIndirect(1)) // type 1 is that of mapper_v1_map
 	m.Tables = append(m.Tables, Cat(0x70, 1, 1, 1))
 	m.Elements = append(m.Elements, Cat(0, I32Const(0), OpEnd, 1, 1))
 	return m

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tallyhook/tallyhook/mapper/abi"
 	. "github.com/tallyhook/tallyhook/mapper/moduletest"
+	"github.com/tallyhook/tallyhook/mapper/rewrite"
 )
 
 func TestMap(t *testing.T) {
@@ -110,7 +111,7 @@ func TestMapTraps(t *testing.T) {
 	}
 	zero := I64Const(0)
 	f(Crash, "in function 1: unreachable", OpUnreachable)
-	f(Crash, "integer divide by zero", zero, zero, 0x7f)
+	f(Crash, "integer divide by zero", zero, zero, OpI64DivS)
 	f(Crash, "out of bounds memory access", I32Const(-8), I64Load())
 	f(Fuel, "ran out of fuel in function 1: it was given 10000000 units", Endless(), OpUnreachable)
 	f(Depth, "went too deep", LocalGet(0), Call(1))
@@ -186,7 +187,7 @@ func TestStartUp(t *testing.T) {
 	m.Memory(2, 2)
 	m.Function("_initialize", "", "", 0, I32Const(at), I64Const(1), I64Store())
 	m.Function("mapper_v1_buffer", "", "I", 0, add(I64Const(2)), Place(BufferAt, BufferBytes))
-	m.Function("mapper_v1_init", "i", "i", 0, add(I32Const(BufferAt), I64Load8U()), LocalGet(0), I32Const(3), 0x47) // length 3 or refuse
+	m.Function("mapper_v1_init", "i", "i", 0, add(I32Const(BufferAt), I64Load8U()), LocalGet(0), I32Const(3), OpI32Ne) // length 3 or refuse
 	m.Function("mapper_v1_map", "i", "I", 0, load64)
 	m.Function("mapper_v1_raw_body", "ii", "I", 0, OpUnreachable)
 	f := func(config string) (*Instance, error) {
@@ -206,8 +207,8 @@ func TestStartUp(t *testing.T) {
 	if _, code, err := i.Map(context.Background(), 0); err != nil || code != 1+2+16 {
 		t.Errorf("%d, %v; want 19", code, err)
 	}
-	if left := i.InitFuelLeft(); left <= 0 || left >= 100_000_000 {
-		t.Errorf("%d units left of 100,000,000", left)
+	if left := i.InitFuelLeft(); left <= 0 || left >= rewrite.Default().FuelInit {
+		t.Errorf("%d units left of %d", left, rewrite.Default().FuelInit)
 	}
 	_, err = f("four")
 	wantBad(t, err, BadConfigValue, "refuses its configuration with code 1")
@@ -257,7 +258,7 @@ func TestStartUpFails(t *testing.T) {
 	m.Function("_initialize", "", "", 0, OpUnreachable)
 	wantTrap(t, start(m), Crash, "in start-up, _initialize: the module crashed")
 	m = Mapper(I64Const(0))
-	m.Start = Uleb(uint64(m.Function("", "", "", 0, Endless())))
+	m.Starting(Endless())
 	wantTrap(t, start(m), Crash, "the module's start function crashed")
 	m = Mapper(I64Const(0))
 	m.Data(2*pageBytes-1, "ab")

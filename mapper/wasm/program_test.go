@@ -81,7 +81,8 @@ func TestLoadRefuses(t *testing.T) {
 func TestInstanceRefusesOddCounters(t *testing.T) {
 	e := openEngine(t, Config{})
 	m := Echo()
-	m.Globals = append(m.Globals, Cat(0x7f, 1, I32Const(1), OpEnd), Cat(0x7f, 1, I32Const(512), OpEnd))
+	m.Global(I32, I32Const(1))
+	m.Global(I32, I32Const(512))
 	m.Exports = append(m.Exports, Cat("tallyhook_fuel", 3, 0), Cat("tallyhook_depth", 3, 1))
 	p, err := e.Load(context.Background(), Module{Name: "odd", Code: m.Bytes(), FuelPerCall: 1})
 	if err != nil {

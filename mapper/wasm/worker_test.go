@@ -87,9 +87,7 @@ func TestWorkerKeepsTheLast(t *testing.T) {
 func TestWorkerChargesGrowth(t *testing.T) {
 	e := openEngine(t, Config{InstanceBytesMax: 24 * pageBytes})
 	w := newWorker(t, e)
-	m := new(Builder)
-	m.Memory(12, 256)
-	m.Complete(I32Const(8), MemoryGrow(), OpDrop, I64Const(0))
+	m := MapperPages(12, 256, I32Const(8), MemoryGrow(), OpDrop, I64Const(0))
 	grows, small := load(t, e, "grows", m), load(t, e, "small", Answering("s"))
 	wantAnswer(t, w, small, "s")
 	i := instance(t, w, grows)
