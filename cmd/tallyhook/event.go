@@ -149,7 +149,11 @@ func (t *timeline) printRequest(w io.Writer) {
 }
 
 func (t *timeline) printReport(w io.Writer) error {
-	fmt.Fprintf(w, "\nReport, made of it by mapper %s\n", printable(t.Mapper))
+	burnt := ""
+	if t.Fuel > 0 {
+		burnt = fmt.Sprintf(" for %d units of fuel", t.Fuel)
+	}
+	fmt.Fprintf(w, "\nReport, made of it by mapper %s%s\n", printable(t.Mapper), burnt)
 	if len(t.Report) == 0 || string(t.Report) == "null" {
 		fmt.Fprintln(w, "  none: it could not be read")
 		return nil

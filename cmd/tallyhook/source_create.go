@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tallyhook/tallyhook/console"
+	"github.com/tallyhook/tallyhook/source"
 )
 
 type sourceCreateCmd struct {
@@ -18,6 +19,8 @@ type sourceCreateCmd struct {
 	ID           string        `help:"Id; made from the name when it is not given." placeholder:"ID"`
 	Buyer        string        `help:"Price this buyer's calls only." placeholder:"BUYER"`
 	Preset       string        `help:"What is known of this kind of sender: ${presets}." placeholder:"PRESET"`
+	Mapper       string        `help:"Partner's mapper that reads its postbacks: NAME, or NAME@VERSION." placeholder:"NAME"`
+	Fallback     bool          `name:"mapper-fallback" help:"While the mapper's active version is broken, the one before it maps."`
 	Currency     string        `help:"Of payouts that name none." placeholder:"CODE"`
 	Region       string        `help:"Country code for numbers without one, such as US." placeholder:"CODE"`
 	Secret       bool          `help:"Ask the sender for a secret."`
@@ -117,6 +120,10 @@ func (s *sourceCreateCmd) spec() (map[string]any, error) {
 	spec.put("id", s.ID)
 	spec.put("buyer", s.Buyer)
 	spec.put("preset", s.Preset)
+	spec.put("mapper", s.Mapper)
+	if s.Fallback {
+		spec.put("mapper_fallback", source.FallbackPrevious)
+	}
 	spec.put("currency", s.Currency)
 	spec.put("secret", s.Secret)
 	spec.put("reply", s.Reply)
