@@ -44,6 +44,8 @@ const (
 	TimeBad           Reason = "time_unreadable"
 	KindUnknown       Reason = "kind_unknown"
 	CurrencyBad       Reason = "currency_unreadable"
+	StatusUnknown     Reason = "status_unknown"   // the source says what its words mean, but nothing of this one
+	StatusIgnored     Reason = "status_ignored"   // it says that this one is of no concern
 	IdentityMissing   Reason = "identity_missing" // the source's identity field is not in the report
 	FieldMissing      Reason = "field_missing"    // a partner's mapper says that something it needs is not there
 	Unsupported       Reason = "unsupported"      // and that it does not read such postbacks

@@ -61,7 +61,8 @@ type Report struct {
 	// Failed marks an event whose mapper broke: it goes to the dead letters.
 	Failed bool
 
-	// Dropped marks one that its mapper does not want: it is ignored.
+	// Dropped marks one that its mapper or its source does not want, for the
+	// reason in Invalid: it is ignored.
 	Dropped bool
 
 	// Unmapped marks an event whose mapper could not be asked yet. Nothing else

@@ -37,6 +37,8 @@ var sentences = map[Reason]string{
 	TimeBad:           "The time {field}={got} is neither RFC 3339 nor Unix seconds or milliseconds between the years 2000 and 2100.",
 	KindUnknown:       "The kind {field}={got} is not conversion, reversal or adjustment.",
 	CurrencyBad:       "The currency {field}={got} is not a code of 3 to 12 letters or digits.",
+	StatusUnknown:     "The source says what its words for {field} mean, but nothing of {got}. Name it in the source's statuses, or \"*\" for all others.",
+	StatusIgnored:     "The source ignores postbacks with the status {got}.",
 	IdentityMissing:   "The source identifies postbacks by {field}, and this one has none.",
 	FieldMissing:      "The source's mapper says that the postback lacks something it needs: {got}.",
 	Unsupported:       "The source's mapper does not read such postbacks: {got}.",

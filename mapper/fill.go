@@ -28,11 +28,29 @@ func (w *worker) fill(r *event.Report) {
 	w.currency(r)
 	r.StartedAt = w.time(source.SlotStartedAt)
 	r.OccurredAt = w.time(source.SlotOccurredAt)
-	if v, ok := w.slot(source.SlotStatus); ok {
-		r.Status = w.printable(cut(strings.TrimSpace(v.text), TextBytesMax))
-	}
+	w.status(r)
 	if !r.HasPayout && r.Kind != event.Reversal {
 		w.refuse(event.PayoutMissing, event.Detail{})
+	}
+}
+
+// status keeps the sender's own word, and takes the kind from it where the
+// source says what words mean. A kind of its own in the postback goes first.
+func (w *worker) status(r *event.Report) {
+	v, ok := w.slot(source.SlotStatus)
+	if !ok {
+		return
+	}
+	r.Status = w.printable(cut(strings.TrimSpace(v.text), TextBytesMax))
+	m, known := w.source().MeaningOf(r.Status)
+	switch {
+	case !known:
+		w.misread(event.StatusUnknown, v)
+	case m.Ignore:
+		r.Dropped = true
+		r.Invalid, r.Detail = event.StatusIgnored, event.Detail{Field: w.named(v.name), Got: w.got(v.text)}
+	case w.source().Statuses != nil && r.Kind == event.Conversion:
+		r.Kind = m.Kind
 	}
 }
 

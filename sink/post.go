@@ -113,7 +113,7 @@ func (w *work) judge(e *event.Event, c *claim) (outcome, error) {
 	case c.r.Unmapped:
 		return outcome{status: event.Parked, reason: event.MapperUnavailable, detail: c.r.Detail}, nil
 	case c.r.Dropped:
-		return outcome{status: event.Ignored, reason: event.MapperDropped}, nil
+		return outcome{status: event.Ignored, reason: c.r.Invalid, detail: c.r.Detail}, nil
 	case c.r.Invalid != "":
 		return outcome{status: event.Invalid, reason: c.r.Invalid, detail: c.r.Detail}, nil
 	}

@@ -34,7 +34,7 @@ var (
 // Token and secrets are the caller's to set. Errors name the offending value.
 func Compile(s Spec) (*Source, error) {
 	src := &Source{Spec: s, Seen: new(Counters)}
-	for _, step := range []func(*Source) error{compileNames, compileMapper, compileFields, compileMatch, compileLimits, compileMoney, compileReply} {
+	for _, step := range []func(*Source) error{compileNames, compileMapper, compileFields, compileStatuses, compileMatch, compileLimits, compileMoney, compileReply} {
 		if err := step(src); err != nil {
 			return nil, fmt.Errorf("source %q: %w", s.ID, err)
 		}

@@ -41,6 +41,12 @@ const VerdictWaitMax = 250 * time.Millisecond
 // waiting for the ledger before it is told to come again.
 const CommitWaitMax = 5 * time.Second
 
+// Meaning is what a sender's word in status means.
+type Meaning struct {
+	Kind   event.Kind
+	Ignore bool // of no concern, whatever else the postback says
+}
+
 // Source is a compiled Spec. It is immutable: a change makes a new one.
 type Source struct {
 	Spec   Spec
@@ -48,7 +54,8 @@ type Source struct {
 
 	Names     [SlotCount][]string // lower case, in the order in which they are tried
 	Constants [SlotCount]string
-	Zone      *time.Location // of times without an offset; nil refuses them
+	Statuses  map[string]Meaning // by word in lower case; nil: words are kept and not interpreted
+	Zone      *time.Location     // of times without an offset; nil refuses them
 	Region    string
 
 	MapperName    string // of the source's own mapper, "" is the built-in one

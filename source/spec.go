@@ -28,6 +28,7 @@ type Spec struct {
 	Fields       map[string][]string `json:"fields,omitempty"`    // slot → names, tried before the preset's
 	Constants    map[string]string   `json:"constants,omitempty"` // slot → value, when the postback has none
 	Transforms   Transforms          `json:"transforms,omitzero"` // what the source says about its notations
+	Statuses     map[string][]string `json:"statuses,omitempty"`  // what the sender's words in status mean: kind, or ignore → words
 	Identity     string              `json:"identity,omitempty"`  // field whose value identifies a postback for ever
 	Limits       Limits              `json:"limits"`              //
 	Match        Match               `json:"match"`               //
@@ -44,6 +45,13 @@ type Spec struct {
 // FallbackPrevious lets the version that was active before the current one map
 // while that one is broken.
 const FallbackPrevious = "previous"
+
+// Ignore is what Statuses calls words of no concern. AnyStatus among a kind's
+// words stands for every word that is not named.
+const (
+	Ignore    = "ignore"
+	AnyStatus = "*"
+)
 
 // Transforms say which notations a source uses. Nothing is guessed.
 type Transforms struct {

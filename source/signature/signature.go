@@ -85,6 +85,8 @@ type Request struct {
 	// was sent twice it must give both, joined by ", ". May be nil.
 	Header func(name string) (value string, ok bool)
 
+	HeaderNames []string // of the headers there are, for Detect alone
+
 	Query []byte // the raw query, used when URL has no '?'
 	Body  []byte // raw
 }
