@@ -39,6 +39,7 @@ func (e *Event) Reset() {
 // Limits of one batch.
 const (
 	BatchRecordsMax = 2000
+	BatchEventsMax  = 1 << 14 // from where on what can wait waits; some more may come
 	BatchBytesMax   = 1 << 20
 )
 
@@ -92,6 +93,9 @@ func (b *Batch) Reset() {
 			}
 		}
 		b.chunks[i] = b.chunks[i][:0]
+	}
+	if cap(b.Events) > 2*BatchEventsMax {
+		b.Events = nil // arrays as large as they may be are rare, and would be kept for good
 	}
 	*b = Batch{Records: b.Records[:0], Waiting: b.Waiting[:0], Queued: b.Queued[:0], Events: b.Events[:0], chunks: b.chunks}
 }

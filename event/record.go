@@ -52,6 +52,8 @@ type Record struct {
 
 	Poison     bool // not to be parsed: the process died on it, see pipeline.InHand
 	Unreadable bool // it waited, and what was kept of it is damaged or gone
+	Kept       bool // it comes from the verdict log, without its secrets
+	Cut        bool // and its body was longer than is kept
 }
 
 const recordVersion = 1

@@ -27,6 +27,9 @@ func keepAll(dst []byte, s string) []byte { return append(dst, s...) }
 // RedactQuery copies a query string or form. A value runs to the next "&";
 // names also begin after ";" and "?", as some senders separate them.
 func RedactQuery(dst []byte, s string) []byte {
+	if !MayHoldSecret(s) {
+		return append(dst, s...)
+	}
 	for s != "" {
 		pair := s
 		if i := strings.IndexByte(s, '&'); i >= 0 {
@@ -77,6 +80,9 @@ func redactNested(dst []byte, s string) []byte {
 // RedactURL copies text that may be or hold a URL: only what follows its first
 // "?" is taken for a query.
 func RedactURL(dst []byte, s string) []byte {
+	if !MayHoldSecret(s) {
+		return append(dst, s...)
+	}
 	i := strings.IndexByte(s, '?')
 	if i < 0 {
 		return redactNested(dst, s)
@@ -92,7 +98,7 @@ func RedactorOf(contentType, body string) func(dst []byte, s string) []byte {
 		i++ // blanks and a byte order mark
 	}
 	switch {
-	case i == len(body):
+	case i == len(body), !MayHoldSecret(body):
 		return keepAll
 	case body[i] == '{' || body[i] == '[' || body[i] == '"':
 		return redactJSON

@@ -85,8 +85,13 @@ func (w *worker) id(s source.Slot) string {
 
 // checkedID trims blanks. An identifier that is too long or holds control
 // characters is refused rather than mended: mended, it could be another's.
+//
+// A masked secret names nothing: whatever was masked would be the same.
 func (w *worker) checkedID(v value) string {
 	id := strings.TrimSpace(v.text)
+	if id == event.Redacted {
+		return ""
+	}
 	if len(id) > IDBytesMax || strings.ContainsFunc(id, control) {
 		w.misread(event.BodyMalformed, v)
 		return ""
@@ -106,16 +111,24 @@ func (w *worker) identity() string {
 	}
 	if t.idSlot >= 0 {
 		if v, ok := w.slot(source.Slot(t.idSlot)); ok && v.by != &plain {
-			return w.checkedID(v)
+			return w.identifies(v)
 		}
 	}
 	for _, from := range [...]origin{fromBody, fromQuery} {
 		if f := w.first(t.identity, from); f != nil {
-			return w.checkedID(value{name: f.name, text: f.text})
+			return w.identifies(value{name: f.name, text: f.text})
 		}
 	}
 	w.refuse(event.IdentityMissing, event.Detail{Field: w.source().Spec.Identity})
 	return ""
+}
+
+// identifies is checkedID of what has to be there.
+func (w *worker) identifies(v value) string {
+	if strings.TrimSpace(v.text) == event.Redacted {
+		w.refuse(event.IdentityMissing, event.Detail{Field: w.source().Spec.Identity})
+	}
+	return w.checkedID(v)
 }
 
 func (w *worker) payout(r *event.Report) {

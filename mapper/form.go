@@ -95,7 +95,7 @@ func (w *worker) bodyKind(rec *event.Record) bodyKind {
 	if start == len(rec.Body) {
 		return bodyNone
 	}
-	if len(rec.Body) > BodyBytesMax {
+	if tooLong(rec) {
 		return bodyTooLong
 	}
 	bracket := rec.Body[start] == '{' || rec.Body[start] == '['

@@ -51,7 +51,7 @@ func TestScanner(t *testing.T) {
 		bad(strings.Repeat(open, BodyBytesMax/len(open)), event.BodyTooDeep)
 	}
 	var object, report strings.Builder
-	for i := range 10_000 {
+	for i := range 20_000 {
 		fmt.Fprintf(&object, `,"%d":1`, i)
 		if i < KeysMax {
 			fmt.Fprintf(&report, `,"%d":1`, i)

@@ -2,7 +2,6 @@ package mapper
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime/debug"
 	"slices"
@@ -22,7 +21,8 @@ import (
 const (
 	SourceTimeMax = 50 * time.Millisecond
 	BatchTimeMax  = 100 * time.Millisecond
-	clockEvery    = 8 // postbacks from one look at the clock to the next
+	clockEvery    = 8                      // postbacks from one look at the clock to the next
+	quickMax      = 200 * time.Microsecond // of a mapper that is not looked after every time
 
 	// WaitTimeMax is how long a postback waits for its mapper before it ends as
 	// failed.
@@ -101,6 +101,8 @@ type answer struct {
 	trap  *wasm.Trap
 	fault fault  // of the sender: the mapper was not asked
 	why   string // not given: why it has to wait
+
+	checked bool // out was read to its end
 }
 
 // group is the jobs of one version and one source.
@@ -162,7 +164,7 @@ func (w *worker) plan(b *event.Batch, set Set) {
 
 func (w *worker) job(rec *event.Record, set Set, again bool) {
 	j := job{rec: rec, src: w.dir.ByID(rec.Source), again: again}
-	j.own = j.src != nil && j.src.MapperName != "" && rec.Kind == event.RecordPostback && !rec.Poison && !rec.Unreadable && rec.Flags&event.FlagPaused == 0
+	j.own = j.src != nil && j.src.MapperName != "" && rec.Kind == event.RecordPostback && !rec.Poison && !rec.Unreadable && !tooLong(rec) && rec.Flags&event.FlagPaused == 0
 	if !j.own {
 		w.jobs = append(w.jobs, j)
 		return
@@ -170,7 +172,7 @@ func (w *worker) job(rec *event.Record, set Set, again bool) {
 	var named *Named
 	j.version, j.instead, named = set.of(j.src)
 	if j.version == nil {
-		j.answer.why = "mapper " + j.src.Spec.Mapper + " is not there: push and activate it"
+		j.answer.why = "no version of it is active on this node yet"
 		w.jobs = append(w.jobs, j)
 		return
 	}
@@ -195,132 +197,6 @@ func (w *worker) ungroup(j *job, why string) {
 	}
 }
 
-// askAll asks every group's version, as far as the time goes.
-func (m *Mapper) askAll(ctx context.Context, w *worker) error {
-	left := BatchTimeMax
-	for i := range w.groups {
-		g := &w.groups[i]
-		took, err := m.askGroup(ctx, w, g, min(SourceTimeMax, left))
-		if err != nil {
-			return err
-		}
-		if left -= took; g.named.Shadow != nil && g.version == g.named.Active {
-			took, err := m.askShadow(ctx, w, g, min(SourceTimeMax, left))
-			if err != nil {
-				return err
-			}
-			left -= took
-		}
-	}
-	return nil
-}
-
-// askGroup asks for one group's jobs until limit has passed; the rest wait.
-func (m *Mapper) askGroup(ctx context.Context, w *worker, g *group, limit time.Duration) (took time.Duration, err error) {
-	start, asked := m.now(), 0
-	for n, at := range g.jobs {
-		if n%clockEvery == 0 {
-			if err := ctx.Err(); err != nil {
-				return took, err
-			}
-			took = m.now().Sub(start)
-		}
-		j := &w.jobs[at]
-		if took >= limit {
-			j.answer.why = "its share of the time is used up"
-			continue
-		}
-		m.askFor(ctx, w, j)
-		asked++
-		if j.answer.trap != nil {
-			took = m.now().Sub(start) // whatever broke may have taken long
-		}
-	}
-	took = m.now().Sub(start)
-	if asked > 0 {
-		g.version.took(asked, took)
-	}
-	return took, nil
-}
-
-// askFor asks the version of a job, or what stands in for it.
-func (m *Mapper) askFor(ctx context.Context, w *worker, j *job) {
-	for _, v := range [...]*Version{j.version, j.instead} {
-		if v == nil {
-			continue
-		}
-		now := m.now()
-		p := v.allowed(now)
-		if p == nil {
-			if j.answer.why == "" {
-				j.answer.why = v.Trouble()
-			}
-			continue
-		}
-		a := w.ask(ctx, p, j.rec)
-		if a.trap != nil {
-			v.trapped(kindOf(a.trap), now)
-		} else if a.given {
-			v.breaker.worked()
-		}
-		v.Stats.Fuel.Add(a.fuel)
-		if a.given && (a.trap == nil || !j.answer.given) {
-			j.answer, j.by = a, v
-		}
-		if a.given && a.trap == nil {
-			return
-		}
-	}
-}
-
-func kindOf(t *wasm.Trap) TrapKind {
-	switch t.Class {
-	case wasm.Fuel:
-		return TrapFuel
-	case wasm.Depth:
-		return TrapDepth
-	case wasm.Memory:
-		return TrapResult
-	}
-	return TrapCrash
-}
-
-// ask has p map rec.
-func (w *worker) ask(ctx context.Context, p *wasm.Program, rec *event.Record) (a answer) {
-	inst, err := w.guests.Instance(ctx, p)
-	if err != nil {
-		if trap := trapOf(err); trap != nil {
-			return answer{given: true, trap: trap}
-		}
-		return answer{why: "it cannot be started: " + err.Error()}
-	}
-	n := w.request(rec, inst.Input(), p.RawBody())
-	if a.given = true; w.whole.reason != "" {
-		a.fault = w.whole
-		return a
-	}
-	out, code, err := inst.Map(ctx, n)
-	a.fuel = inst.Fuel()
-	switch {
-	case err == nil && out != nil:
-		a.out = w.b.Copy(out)
-	case err == nil:
-		a.code = code
-	default:
-		if a.trap = trapOf(err); a.trap == nil {
-			return answer{why: "it was taken out of use: " + err.Error()}
-		}
-	}
-	return a
-}
-
-// trapOf gives the trap that an error is, nil when it is none.
-func trapOf(err error) *wasm.Trap {
-	var trap *wasm.Trap
-	errors.As(err, &trap)
-	return trap
-}
-
 // tell appends the events of a job.
 func (m *Mapper) tell(w *worker, j *job) {
 	first := len(w.b.Events)
@@ -340,12 +216,16 @@ func (m *Mapper) tell(w *worker, j *job) {
 		default:
 			return
 		}
+	case len(w.b.Events) >= event.BatchEventsMax:
+		j.answer = answer{why: "the batch is full of other reports"}
+		m.tell(w, j)
+		return
 	default:
 		w.tell(j, j.by.Name, &j.answer)
 		if j.shadow != nil && j.by == j.version {
 			m.compare(w, j, first)
 		}
-		if e := &w.b.Events[first]; e.Report.Invalid == event.MapperResultBad && j.answer.trap == nil {
+		if e := &w.b.Events[first]; e.Report.Invalid == event.MapperResultBad && j.answer.trap == nil && !j.answer.checked {
 			j.by.trapped(TrapResult, m.now())
 		}
 	}

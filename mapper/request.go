@@ -2,6 +2,7 @@ package mapper
 
 import (
 	"strings"
+	"unsafe"
 
 	"github.com/tallyhook/tallyhook/event"
 	"github.com/tallyhook/tallyhook/mapper/abi"
@@ -19,8 +20,8 @@ const maskedNamesMax = 4096
 // asked then. raw says that the mapper parts the body itself: then a body of
 // whatever kind is none of our business.
 //
-// No secret is in it. A record that was kept with its secrets taken out reads
-// the same, so that it can be mapped again.
+// Secrets are taken out first, as they are before a request is kept (sink/raw.go),
+// so that one that was kept is written the same and can be mapped later.
 func (w *worker) request(rec *event.Record, buf []byte, raw bool) (n int) {
 	var flags uint16
 	if rec.Flags&event.FlagTest != 0 {
@@ -34,14 +35,28 @@ func (w *worker) request(rec *event.Record, buf []byte, raw bool) (n int) {
 	w.pair(abi.KindRequest, "peer", rec.Peer)
 	w.pair(abi.KindRequest, "content_type", rec.ContentType)
 	w.kinds = [origins]abi.Kind{fromQuery: abi.KindQuery, fromBody: abi.KindForm}
-	w.form(rec.Query, fromQuery)
+	w.plain = w.plain[:0]
+	w.form(w.redacted(rec.Query, event.RedactQuery), fromQuery)
 	for _, h := range rec.Headers {
-		w.pair(abi.KindHeader, w.lower(h.Name), h.Value)
+		value := h.Value
+		if event.SecretHeader(h.Name) && value != "" {
+			value = event.Redacted
+		} else {
+			value = w.redacted(value, event.RedactURL)
+		}
+		w.pair(abi.KindHeader, w.lower(h.Name), value)
 	}
-	if len(rec.Body) > BodyBytesMax {
-		w.whole.note(event.BodyMalformed, tooLong(rec))
-	} else if !raw {
-		w.partBody(rec)
+	clean := *rec
+	body := event.View(rec.Body)
+	clean.Body, clean.Kept = nil, true
+	if tooLong(rec) {
+		w.whole.note(event.BodyMalformed, tooLongDetail(rec))
+	} else if body != "" {
+		body = w.redacted(body, event.RedactorOf(rec.ContentType, body))
+		clean.Body = unsafe.Slice(unsafe.StringData(body), len(body))
+		if !raw {
+			w.partBody(&clean)
+		}
 	}
 	if f := w.part; f.reason != "" {
 		w.whole.note(f.reason, f.detail)
@@ -49,7 +64,7 @@ func (w *worker) request(rec *event.Record, buf []byte, raw bool) (n int) {
 	if w.whole.reason != "" {
 		return 0
 	}
-	n, ok := w.encoder.End(w.withoutSecrets(rec))
+	n, ok := w.encoder.End(clean.Body)
 	if !ok {
 		w.whole.note(event.MapperInputLong, event.Detail{Limit: int64(len(buf))})
 	}
@@ -69,11 +84,19 @@ func (w *worker) partBody(rec *event.Record) {
 	}
 }
 
-// pair writes one pair. It reports false only when there are too many.
-func (w *worker) pair(k abi.Kind, name, text string) bool {
-	if k != abi.KindRequest && w.isSecret(name) && text != "" {
-		text = event.Redacted
+// redacted gives what redact makes of s: a view that lives until the next record.
+func (w *worker) redacted(s string, redact func(dst []byte, s string) []byte) string {
+	if !event.MayHoldSecret(s) {
+		return s
 	}
+	from := len(w.plain)
+	w.plain = redact(w.plain, s)
+	return event.View(w.plain[from:])
+}
+
+// pair writes one pair. It reports that it goes on even when there is no room:
+// that is noted, and the mapper is not asked.
+func (w *worker) pair(k abi.Kind, name, text string) bool {
 	if !w.input.Pair(k, name, text) {
 		w.whole.note(event.MapperInputLong, event.Detail{Limit: int64(w.inputMax)})
 	}
@@ -91,16 +114,6 @@ func (w *worker) isSecret(name string) bool {
 		w.masked[strings.Clone(name)] = is
 	}
 	return is
-}
-
-// withoutSecrets gives rec's body, secrets taken out, until the next record.
-func (w *worker) withoutSecrets(rec *event.Record) []byte {
-	if len(rec.Body) == 0 {
-		return nil
-	}
-	body := event.View(rec.Body)
-	w.plain = event.RedactorOf(rec.ContentType, body)(w.plain[:0], body)
-	return w.plain
 }
 
 // lower gives s in lower case.

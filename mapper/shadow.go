@@ -28,22 +28,18 @@ type shadowKey struct {
 // limit has passed: what it has no time for is not compared.
 func (m *Mapper) askShadow(ctx context.Context, w *worker, g *group, limit time.Duration) (took time.Duration, err error) {
 	v := g.named.Shadow
-	start := m.now()
-	asked := 0
-	for n, at := range g.jobs {
-		if n%clockEvery == 0 {
-			if err := ctx.Err(); err != nil {
-				return took, err
-			}
-			took = m.now().Sub(start)
-		}
+	clock, asked := m.watch(v), 0
+	for _, at := range g.jobs {
 		j := &w.jobs[at]
-		if took >= limit || !j.answer.given || j.answer.fault.reason != "" {
+		if !j.answer.given || j.answer.fault.reason != "" {
 			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return took, err
 		}
 		now := m.now()
 		p := v.allowed(now)
-		if p == nil {
+		if limit <= 0 || clock.took >= limit || p == nil {
 			break
 		}
 		a := w.ask(ctx, p, j.rec)
@@ -56,11 +52,11 @@ func (m *Mapper) askShadow(ctx context.Context, w *worker, g *group, limit time.
 			v.breaker.worked()
 		} else {
 			v.trapped(kindOf(a.trap), now)
-			took = m.now().Sub(start)
 		}
 		j.shadow, j.second = v, a
+		clock.look()
 	}
-	took = m.now().Sub(start)
+	took = m.now().Sub(clock.start)
 	if asked > 0 {
 		v.took(asked, took)
 	}

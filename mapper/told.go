@@ -81,12 +81,12 @@ func (w *worker) toldIdentity() string {
 	}
 	for slot := range source.SlotCount {
 		if text := w.told.slots[slot]; slot.String() == want && !blank(text) {
-			return w.checkedID(value{name: want, text: text})
+			return w.identifies(value{name: want, text: text})
 		}
 	}
 	for _, p := range w.told.extra {
 		if strings.EqualFold(p.Name, want) && !blank(p.Value) {
-			return w.checkedID(value{name: p.Name, text: p.Value})
+			return w.identifies(value{name: p.Name, text: p.Value})
 		}
 	}
 	w.refuse(event.IdentityMissing, event.Detail{Field: want})
@@ -133,6 +133,6 @@ func (w *worker) broke(rec *event.Record, name string, fuel int64, reason event.
 func (w *worker) unmapped(rec *event.Record, name, why string) {
 	e := w.newEvent(rec, 0)
 	e.Mapper = name
-	e.Report.Unmapped, e.Report.Invalid, e.Report.Detail.Got = true, event.MapperUnavailable, why
+	e.Report.Unmapped, e.Report.Invalid, e.Report.Detail.Got = true, event.MapperUnavailable, w.got(why)
 	w.digest = event.Identify(e, rec.Source, "", w.digest)
 }

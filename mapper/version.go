@@ -61,7 +61,8 @@ func NewVersion(mapper string, number int) *Version {
 // Ready lets v run by p from now on.
 func (v *Version) Ready(p *wasm.Program) { v.state.Store(&state{program: p}) }
 
-// Unready says why v cannot run: a part of a sentence, for people.
+// Unready says why v cannot run: a part of a sentence of at most GotBytesMax
+// bytes, which senders may read.
 func (v *Version) Unready(why string) { v.state.Store(&state{why: why}) }
 
 // Program gives what runs, nil when v cannot.

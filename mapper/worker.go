@@ -38,8 +38,8 @@ type worker struct {
 	kinds    [origins]abi.Kind // of the pairs of each origin
 	told     *told             // set while what one said is read
 	said     told              // what told points to, reused
-	masked   map[string]bool   // names met in pairs: whether they are a secret's
-	plain    []byte            // a body without its secrets
+	masked   map[string]bool   // names of extra fields that were met: whether they are a secret's
+	plain    []byte            // query and body without their secrets
 	jobs     []job             // of the batch, one per record
 	groups   []group           // of jobs
 	scratch  event.Batch       // what a candidate makes of a record
@@ -166,14 +166,17 @@ func (w *worker) postback(rec *event.Record) {
 		w.json(rec)
 		return
 	case bodyTooLong:
-		w.whole.note(event.BodyMalformed, tooLong(rec))
+		w.whole.note(event.BodyMalformed, tooLongDetail(rec))
 	case bodyOdd:
 		w.whole.note(event.ContentTypeOdd, event.Detail{Field: "content-type", Got: w.got(rec.ContentType)})
 	}
 	w.report(rec, 0)
 }
 
-func tooLong(rec *event.Record) event.Detail {
+// tooLong reports whether the body, as it was sent, is beyond what is read.
+func tooLong(rec *event.Record) bool { return rec.Cut || !rec.Kept && len(rec.Body) > BodyBytesMax }
+
+func tooLongDetail(rec *event.Record) event.Detail {
 	return event.Detail{Field: "size", Got: fmt.Sprintf("%d bytes, at most %d", len(rec.Body), BodyBytesMax)}
 }
 

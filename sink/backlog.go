@@ -112,5 +112,6 @@ func fillRecord(r *event.Record, raw []byte) error {
 		return err
 	}
 	r.Method, r.Query, r.ContentType, r.Headers, r.Peer, r.Body = q.Method, q.Query, q.ContentType, q.Headers, q.Peer, q.Body
+	r.Kept, r.Cut = true, q.BodyCut
 	return nil
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/tallyhook/tallyhook/event"
 )
 
 // MapperVersionMax is the highest number that a version of a mapper may have.
@@ -45,6 +47,8 @@ func compileMapper(src *Source) (err error) {
 		return fmt.Errorf("mapper_fallback %q: want %s or nothing", s.MapperFallback, FallbackPrevious)
 	case s.MapperFallback != "" && src.MapperVersion != 0:
 		return fmt.Errorf("mapper_fallback %q: mapper %q is pinned to one version; leave out the @%d, or the fallback", s.MapperFallback, s.Mapper, src.MapperVersion)
+	case event.SecretName(s.Identity):
+		return fmt.Errorf("identity %q: the name sounds like a secret's, which mapper %q is not shown; have it give the id under another name", s.Identity, s.Mapper)
 	case len(s.Fields) > 0:
 		return fmt.Errorf("fields: mapper %q names the fields itself; leave them out, or use the built-in mapper", s.Mapper)
 	}

@@ -36,7 +36,7 @@ var mayImport = map[string][]string{
 	"bench/engine":          {},
 	"bench/services":        {"bench/services/server"},
 	"bench/services/server": {},
-	"bench/faults":          {"bench/load", "bench/node", "bench/services", "bench/traffic", "bench/verifier"},
+	"bench/faults":          {"bench/load", "bench/node", "bench/services", "bench/traffic", "bench/verifier", "mapper/moduletest", "mapper/vectors"},
 	"bench/baseline":        {},
 	"bench/load":            {},
 	"bench/node":            {},

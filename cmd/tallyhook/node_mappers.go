@@ -215,7 +215,7 @@ func (m *mappers) load(ctx context.Context, list []*loadedVersion) {
 			continue
 		}
 		r.failed = time.Now()
-		r.version.Unready(err.Error())
+		r.version.Unready("it cannot run on this node, whose log says why")
 		m.node.log.Warn("a mapper cannot run on this node; its postbacks wait", "mapper", r.version.Name, "error", err)
 	}
 }

@@ -11,6 +11,9 @@ import (
 	"github.com/tetratelabs/wazero/api"
 )
 
+// pair is a module as it was and rewritten.
+type pair struct{ plain, counted api.Module }
+
 // both instantiates a module and its rewritten form, each in a runtime of its
 // own with the host functions that tests import.
 func both(t testing.TB, code []byte) (p pair, err error) {

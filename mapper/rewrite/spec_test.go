@@ -1,3 +1,5 @@
+//go:build !race
+
 package rewrite_test
 
 import (
@@ -63,8 +65,6 @@ type specRun struct {
 	modules, refused, asserts, invalid int
 	codes                              map[string]int
 }
-
-type pair struct{ plain, counted api.Module }
 
 // TestSpecification runs the tests of the WebAssembly specification, which are
 // in wazero's source, on rewritten modules: results, traps and memory must be

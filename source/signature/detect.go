@@ -24,11 +24,12 @@ var (
 	idHeaders        = []string{"webhook-id", "svix-id", "X-Webhook-Id", "X-Request-Id", "X-Event-Id", "X-Delivery-Id"}
 )
 
-// Detect tries all schemes that senders are known to use on one request and
-// gives those that fit the secret, simplest first, without the time checks of
-// the sender. A scheme with a public key is not among them. It is not for the
-// path of requests: it may compute some hundred thousand digests.
-func Detect(r *Request, secret []byte) []Spec {
+// Detect gives the schemes by which one request fits a secret: those of known,
+// such as the presets' own, then what it finds by trying every shape, simplest
+// first. Times are not checked. A scheme with a public key is found only among
+// the known, and not with a secret. It is not for the path of requests: it may
+// compute some hundred thousand digests.
+func Detect(r *Request, secret []byte, known ...Spec) []Spec {
 	if len(secret) == 0 || len(secret) > SecretBytesMax || len(r.URL)+len(r.Query)+len(r.Body) > RequestBytesMax {
 		return nil
 	}
@@ -37,10 +38,15 @@ func Detect(r *Request, secret []byte) []Spec {
 	if d.u.loaded() != "" {
 		d.u.params = params{}
 	}
+	for _, s := range known {
+		d.try(s)
+	}
 	d.sentSecret()
 	spots := d.spots()
 	for _, s := range spots {
-		d.shapes(s)
+		if !d.foundAt(s) {
+			d.shapes(s)
+		}
 	}
 	for _, s := range spots {
 		if !d.foundAt(s) {
@@ -86,8 +92,9 @@ func (d *detector) try(s Spec) bool {
 	return true
 }
 
+// foundAt reports whether the value at s is explained already.
 func (d *detector) foundAt(s spot) bool {
-	return slices.ContainsFunc(d.found, func(f Spec) bool { return f.Signature == s.place })
+	return slices.ContainsFunc(d.found, func(f Spec) bool { return f.Signature.In == s.place.In })
 }
 
 // headers lists the names worth looking at.
@@ -117,7 +124,7 @@ func (d *detector) sentSecret() {
 	}
 	for i := range d.u.params.list {
 		f := &d.u.params.list[i]
-		if text(d.u.params.value(f)) == text(d.secret) {
+		if sameSecret(d.u.params.value(f), d.secret) {
 			places = append(places, Place{In: ref{origin: f.origin, name: string(d.u.params.name(f))}.String()})
 		}
 	}

@@ -13,7 +13,7 @@ import (
 
 // What an explanation shows of what it is about.
 const (
-	digestShownBytes   = 4    // of a digest, of its length whatever it is
+	digestShownBytes  = 4    // of a digest, of its length whatever it is
 	textShownBytesMax = 2000 // of one step's text
 )
 

@@ -89,7 +89,10 @@ func (u *run) part(sc *scheme, p *part, secret []byte) (why Reason) {
 	if why != "" {
 		return why
 	}
-	return u.appendPiped(&p.pipe, value)
+	if why = u.appendPiped(&p.pipe, value); why != "" && p.kind == partField {
+		u.about = p.ref.name
+	}
+	return why
 }
 
 // appendPiped adds what the pipe makes of value to buf.
@@ -120,6 +123,9 @@ func (u *run) apply(p *pipe, value []byte) (out []byte, ok bool) {
 // field gives a field's value by the rules of its pipe. present is false when
 // it leaves nothing, with a reason when it may not.
 func (u *run) field(r ref, p *pipe) (value []byte, present bool, why Reason) {
+	if why = u.loadedFor(r); why != "" {
+		return nil, false, why
+	}
 	value, present, why = u.find(r)
 	switch {
 	case why != "":
@@ -134,6 +140,14 @@ func (u *run) field(r ref, p *pipe) (value []byte, present bool, why Reason) {
 		u.about = r.name
 	}
 	return value, present, why
+}
+
+// loadedFor takes query and body apart if r stands there.
+func (u *run) loadedFor(r ref) Reason {
+	if r.needsParams() {
+		return u.loaded()
+	}
+	return ""
 }
 
 // find gives the value of a field wherever it stands.

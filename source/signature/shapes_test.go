@@ -146,9 +146,9 @@ func TestSignedFieldsCannotChange(t *testing.T) {
 				form := *r
 				form.Method, form.Body, form.ContentType = "POST", []byte(field+"=9"+old), "application/x-www-form-urlencoded"
 				try("form beside", &form)
-				form.Body, form.ContentType = []byte(`{"`+field+`":"9"}`), "application/json"
+				form.Body, form.ContentType = []byte(`{"`+field+`":"9`+old+`"}`), "application/json"
 				try("JSON beside", &form)
-				form.Body = []byte(`[{"` + field + `":"9"}]`)
+				form.Body = []byte(`[{"` + field + `":"9` + old + `"}]`)
 				try("JSON reports beside", &form)
 			}
 		}
