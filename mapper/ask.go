@@ -23,12 +23,13 @@ func (m *Mapper) askAll(ctx context.Context, w *worker) error {
 		}
 		left -= took
 	}
+	left = min(left, ShadowTimeMax)
 	for i := range w.groups {
 		g := &w.groups[i]
 		if g.named.Shadow == nil || g.version != g.named.Active {
 			continue
 		}
-		took, err := m.askShadow(ctx, w, g, min(SourceTimeMax, left))
+		took, err := m.askShadow(ctx, w, g, left)
 		if err != nil {
 			return err
 		}

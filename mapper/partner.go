@@ -21,6 +21,7 @@ import (
 const (
 	SourceTimeMax = 50 * time.Millisecond
 	BatchTimeMax  = 100 * time.Millisecond
+	ShadowTimeMax = 5 * time.Millisecond   // of all candidates together: what they have no time for is not compared
 	clockEvery    = 8                      // postbacks from one look at the clock to the next
 	quickMax      = 200 * time.Microsecond // of a mapper that is not looked after every time
 

@@ -21,10 +21,16 @@ import (
 // records of that slot are then taken one by one, each under its own mark; one
 // that the process has died on twice while it was alone in hand is not parsed
 // again: its event fails and is kept with its bytes.
+//
+// Records of the journal are runs: a suspect is known by its place. Those of a
+// backlog are not, but come again: of them as many as were in hand are taken one
+// by one, and one on which the process died alone is waited for.
 type InHand struct {
-	file  *os.File
-	mu    sync.Mutex
-	spans []span
+	file   *os.File
+	sparse bool
+	mu     sync.Mutex
+	spans  []span
+	alone  [LanesMax]uint64 // the one record that the lane has in hand
 }
 
 // span is a run of suspect records and how often the process died on them.
@@ -38,15 +44,18 @@ type span struct {
 const (
 	slotBytes = 24
 	deathsMax = 2
+
+	returnMax = 10_000 // records taken one by one until a suspect of a backlog has to be back
 )
 
 // OpenInHand opens or makes the file and reads what an earlier process left.
-func OpenInHand(path string) (*InHand, error) {
+// sparse says that the records are those of a backlog.
+func OpenInHand(path string, sparse bool) (*InHand, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open marks of records in hand: %w", err)
 	}
-	h := &InHand{file: f}
+	h := &InHand{file: f, sparse: sparse}
 	if err := f.Truncate(LanesMax * slotBytes); err != nil {
 		return nil, errors.Join(fmt.Errorf("open marks of records in hand: %w", err), f.Close())
 	}
@@ -57,10 +66,15 @@ func OpenInHand(path string) (*InHand, error) {
 	for lane := range LanesMax {
 		p := slots[lane*slotBytes:]
 		s := span{binary.LittleEndian.Uint64(p), binary.LittleEndian.Uint32(p[8:]), binary.LittleEndian.Uint32(p[12:]), binary.LittleEndian.Uint32(p[16:])}
-		if s.count == 1 {
-			s.deaths++
+		if s.count > event.BatchRecordsMax {
+			continue
 		}
-		if s.count > 0 && s.count <= event.BatchRecordsMax {
+		if s.count == 1 {
+			if s.deaths++; sparse {
+				s.count = returnMax
+			}
+		}
+		if s.count > 0 {
 			h.spans = append(h.spans, s)
 		}
 		h.done(lane) // from here on this process answers for what it takes in hand
@@ -99,11 +113,16 @@ func (h *InHand) take(lane int, records []event.Record) {
 	stream, first := records[0].ID.Stream, records[0].ID.Seq
 	h.mu.Lock()
 	deaths := uint32(0)
-	h.spans = slices.DeleteFunc(h.spans, func(s span) bool { return s.stream != stream || s.first+uint64(s.count) <= first })
+	if !h.sparse {
+		h.spans = slices.DeleteFunc(h.spans, func(s span) bool { return s.stream != stream || s.first+uint64(s.count) <= first })
+	}
 	for _, s := range h.spans {
-		if s.first <= first && len(records) == 1 {
+		if s.stream == stream && s.first <= first && len(records) == 1 && (!h.sparse || s.first == first) {
 			deaths = max(deaths, s.deaths)
 		}
+	}
+	if h.alone[lane] = 0; len(records) == 1 {
+		h.alone[lane] = first
 	}
 	h.mu.Unlock()
 	if deaths >= deathsMax {
@@ -115,9 +134,23 @@ func (h *InHand) take(lane int, records []event.Record) {
 
 // done clears the lane's mark.
 func (h *InHand) done(lane int) {
-	if h != nil {
-		h.write(lane, span{})
+	if h == nil {
+		return
 	}
+	h.write(lane, span{})
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	seq := h.alone[lane]
+	if h.alone[lane] = 0; !h.sparse || seq == 0 {
+		return
+	}
+	for i := range h.spans {
+		s := &h.spans[i]
+		if s.count--; s.deaths > 0 && s.first == seq {
+			s.count = 0
+		}
+	}
+	h.spans = slices.DeleteFunc(h.spans, func(s span) bool { return s.count == 0 })
 }
 
 // write is not synced: the page cache survives the death of the process, and a

@@ -20,7 +20,7 @@ func begun(t *testing.T, first uint64, n int) *event.Batch {
 }
 
 func open(t *testing.T, path string) *InHand {
-	h, err := OpenInHand(path)
+	h, err := OpenInHand(path, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,5 +92,47 @@ func TestInHandDamagedFileKnowsNothing(t *testing.T) {
 	h.write(0, span{first: 1, count: 1 << 31, deaths: 1})
 	if h = open(t, path); h.limit() != 0 {
 		t.Fatal("a span beyond any batch is believed")
+	}
+}
+
+// Waiting records are no run of sequences. How often does the process die until
+// the one that kills it is found?
+func TestInHandOfABacklog(t *testing.T) {
+	for _, gap := range []uint64{1, 10, 1000} {
+		path := filepath.Join(t.TempDir(), "in-hand-waiting")
+		var queue []event.Record
+		for i := range 1000 {
+			queue = append(queue, event.Record{ID: event.ID{Stream: 1, Seq: 1 + uint64(i)*gap}})
+		}
+		killer := queue[900].ID.Seq
+		deaths := 0
+	process:
+		for deaths < 3000 && len(queue) > 0 {
+			h, err := OpenInHand(path, true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for len(queue) > 0 {
+				n := RetakenMax
+				if l := h.limit(); l > 0 {
+					n = l
+				}
+				b := append([]event.Record{}, queue[:min(n, len(queue))]...)
+				h.take(0, b)
+				for i := range b {
+					if b[i].ID.Seq == killer && !b[i].Poison {
+						deaths++
+						h.Close()
+						continue process
+					}
+				}
+				h.done(0)
+				queue = queue[len(b):]
+			}
+			h.Close()
+		}
+		if deaths > 3 || len(queue) > 0 {
+			t.Errorf("gap %d between waiting records: the process dies %d times on one record", gap, deaths)
+		}
 	}
 }

@@ -67,6 +67,9 @@ const (
 	BatchesMax   = LanesMax + 2    // in flight: one being read, one per lane, one being posted
 	TickInterval = time.Second     // how often parked events are looked at while nothing comes
 	FinishMax    = 5 * time.Second // how long a stop waits for what was read to be posted
+
+	RetakenMax     = 200                  // records of the backlog in one batch: others' come with them
+	retakeInterval = 2 * time.Millisecond // how often the reader looks whether those are done, while nothing else comes
 )
 
 // Pipeline is the stream of one journal.
@@ -200,13 +203,23 @@ func (p *Pipeline) read(ctx, rest context.Context, free <-chan *job, work, order
 // next fills b; while nothing comes it gives an empty batch every TickInterval
 // so that parked events end in time.
 func (p *Pipeline) next(ctx context.Context, b *event.Batch) error {
-	wait := TickInterval
-	if len(b.Waiting) > 0 {
-		wait = time.Millisecond
+	var err error
+	for waited := time.Duration(0); waited < TickInterval && len(b.Records) == 0; {
+		wait := TickInterval
+		switch {
+		case len(b.Waiting) > 0:
+			wait = time.Millisecond
+		case p.retaking.Load(): // until its batch is posted, then more can be taken up
+			wait = retakeInterval
+		}
+		tick, cancel := context.WithTimeout(ctx, wait)
+		err = p.Journal.Next(tick, b)
+		cancel()
+		if waited += wait; len(b.Waiting) > 0 || err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			break
+		}
+		p.takeUp(ctx, b)
 	}
-	tick, cancel := context.WithTimeout(ctx, wait)
-	err := p.Journal.Next(tick, b)
-	cancel()
 	if len(b.Records) > 0 {
 		return nil
 	}
@@ -223,7 +236,7 @@ func (p *Pipeline) takeUp(ctx context.Context, b *event.Batch) {
 	if p.Backlog == nil || p.retaking.Load() {
 		return
 	}
-	limit := event.BatchRecordsMax / 4
+	limit := RetakenMax
 	if n := p.Waiting.limit(); n > 0 {
 		limit = n
 	}

@@ -1,3 +1,5 @@
+//go:build !race
+
 package plugins
 
 import (
@@ -10,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/tallyhook/tallyhook/mapper/abi"
+	"github.com/tallyhook/tallyhook/mapper/admission"
+	"github.com/tallyhook/tallyhook/mapper/rewrite"
 )
 
 // dumps gives the hex dumps of a page, each a run of indented lines
@@ -94,7 +98,12 @@ func TestABIPageNames(t *testing.T) {
 			t.Errorf("field %d, %s, is not in the table", id, abi.FieldName(id))
 		}
 	}
-	for _, limit := range []string{"16,384", "256 bytes", "1,024", "256 reports", "at most 64 in a report"} {
+	l := rewrite.Default()
+	for _, limit := range []string{"16,384", "256 bytes", "1,024", "256 reports", "at most 64 in a report",
+		fmt.Sprintf("| %d million;", l.FuelInit/1_000_000), fmt.Sprintf("at most %d million units", admission.FuelMaxStandard/1_000_000),
+		fmt.Sprintf("(%d million in the tier", admission.FuelMaxLarge/1_000_000), fmt.Sprintf("| depth | %d calls", l.DepthMax),
+		fmt.Sprintf("%d pages of 64 KiB at the start, %d at most", l.MemoryPagesInitialMax, l.MemoryPagesMax),
+		fmt.Sprintf("| module | %d MiB |", l.ModuleBytesMax>>20)} {
 		if !strings.Contains(page, limit) {
 			t.Errorf("limit %q is not named", limit)
 		}

@@ -1,7 +1,13 @@
+// Not with the race detector: nothing here runs beside anything else, and
+// compiling modules takes ten times as long under it.
+
+//go:build !race
+
 package plugins
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,12 +16,41 @@ import (
 
 	"github.com/tallyhook/tallyhook/event"
 	"github.com/tallyhook/tallyhook/mapper"
+	"github.com/tallyhook/tallyhook/mapper/admission"
 	"github.com/tallyhook/tallyhook/mapper/rewrite"
 	"github.com/tallyhook/tallyhook/mapper/wasm"
 	"github.com/tallyhook/tallyhook/source"
 )
 
-const fuelMax = 10_000_000 // a call's, in the standard tier
+const childArgument = "run-as-admission-child"
+
+// self is the command line of a child that admits a module.
+var self = []string{"/proc/self/exe", childArgument}
+
+// cacheDir is where native code is kept while the tests run: a module is
+// compiled once, whoever asks for it.
+var cacheDir string
+
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == childArgument {
+		if err := admission.Child(os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(withCache(m.Run))
+}
+
+func withCache(run func() int) int {
+	dir, err := os.MkdirTemp("", "tallyhook-plugins-")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	cacheDir = filepath.Join(dir, "cache")
+	return run()
+}
 
 // guest is one module, rewritten and running as on a node.
 type guest struct {
@@ -25,17 +60,23 @@ type guest struct {
 
 func open(t testing.TB, name string, code []byte) *guest {
 	t.Helper()
+	return openWith(t, name, code, nil)
+}
+
+// openWith is open with a configuration.
+func openWith(t testing.TB, name string, code, config []byte) *guest {
+	t.Helper()
 	ctx := context.Background()
 	rewritten, info, err := rewrite.Rewrite(code, rewrite.Default())
 	if err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
 	t.Logf("%s: %d bytes, rewritten %d, %d functions, %d pages", name, len(code), len(rewritten), info.Functions, info.MemoryPages)
-	e, err := wasm.Open(ctx, wasm.Config{})
+	e, err := wasm.Open(ctx, wasm.Config{CacheDir: cacheDir})
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := e.Load(ctx, wasm.Module{Name: name + "@1", Code: rewritten, FuelPerCall: fuelMax})
+	p, err := e.Load(ctx, wasm.Module{Name: name + "@1", Code: rewritten, Config: config, FuelPerCall: admission.FuelMaxStandard})
 	if err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}

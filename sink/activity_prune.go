@@ -23,7 +23,9 @@ const (
 
 	// How far the journals have come. One that has been silent for the whole time
 	// of retention is one that nobody goes on with.
-	qJournalsAt = `SELECT coalesce(min(received_at), CAST($1 AS BIGINT)) FROM stream WHERE received_at >= $1`
+	// What waits for its mapper is as old as it was received.
+	qJournalsAt = `SELECT min(at) FROM (SELECT coalesce(min(received_at), CAST($1 AS BIGINT)) AS at FROM stream WHERE received_at >= $1
+  UNION ALL SELECT min(received_at) FROM unmapped) AS t WHERE at IS NOT NULL`
 	// What begins the kept part of the log. An event that has not ended is needed
 	// to end it; a weak identity counts until the journals are beyond it.
 	qFirstKept = `SELECT v.change_seq FROM verdict v WHERE v.change_seq BETWEEN $1 AND $2

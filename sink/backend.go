@@ -31,6 +31,9 @@ type ledgerTx interface {
 	// loadUnmapped fills w.unmapped with those of the records that still wait for
 	// their mapper.
 	loadUnmapped(records []event.ID, w *work) error
+	// unmappedTo gives the sequences of the records of a stream and source that
+	// wait, up to seq, the lowest first and limit at most.
+	unmappedTo(stream uint32, source string, seq uint64, limit int) ([]uint64, error)
 	// lastUnmapped gives for each source the highest sequence of the stream's
 	// records that wait for its mapper, 0 when there is none.
 	lastUnmapped(stream uint32, sources []string) ([]uint64, error)

@@ -125,7 +125,7 @@ const (
 	pgCounters = `SELECT
   coalesce((SELECT max(change_seq) FROM verdict), 0), coalesce((SELECT max(no) FROM posting), 0),
   coalesce((SELECT max(no) FROM call), 0), coalesce((SELECT value::bigint FROM meta WHERE key = 'call_change'), 0),
-  coalesce((SELECT max(id) FROM rule), 0), EXISTS (SELECT 1 FROM parked), EXISTS (SELECT 1 FROM unmapped),
+  coalesce((SELECT max(id) FROM rule), 0), EXISTS (SELECT 1 FROM parked), coalesce((SELECT min(received_at) FROM unmapped), 0),
   coalesce((SELECT min(watermark) FROM stream WHERE stream <> $1 AND seen_at > $2), -1)`
 	pgCheckpoint = `SELECT next_seq, writer FROM stream WHERE stream = $1`
 	pgCalls      = `SELECT ` + callColumns + `WHERE c.no = ANY($1::bigint[])`
@@ -146,6 +146,7 @@ ORDER BY p.stream, p.seq, p.n`
 	pgWaitingUntil = `SELECT ` + waitingColumns + `WHERE p.deadline <= $1 ORDER BY p.deadline, p.stream, p.seq, p.n LIMIT $2`
 	pgUnmappedOf   = `SELECT u.stream, u.seq, (SELECT max(revision) FROM verdict v WHERE v.stream = u.stream AND v.seq = u.seq AND v.n = 0)
 FROM unnest($1::bigint[], $2::bigint[]) AS t (stream, seq) JOIN unmapped u ON u.stream = t.stream AND u.seq = t.seq`
+	pgUnmappedTo   = `SELECT seq FROM unmapped WHERE source = $1 AND stream = $2 AND seq <= $3 ORDER BY seq LIMIT $4`
 	pgLastUnmapped = `SELECT t.i, coalesce((SELECT max(seq) FROM unmapped u WHERE u.source = t.source AND u.stream = $2), 0)
 FROM unnest($1::text[]) WITH ORDINALITY AS t (source, i)`
 	pgRecorded = `SELECT ` + recordedColumns + `WHERE stream = $1 AND seq >= $2 AND seq <= $3 ORDER BY seq, n, revision`
@@ -158,7 +159,7 @@ func (t *postgresTx) start(w *work) error {
 	q.Queue("BEGIN")
 	q.Queue(`SELECT pg_advisory_xact_lock($1)`, int64(ledgerLock))
 	q.Queue(pgCounters, int64(w.b.Stream), w.now-streamAliveMax.Microseconds()).QueryRow(func(r pgx.Row) error {
-		return r.Scan(&w.change, &w.posting, &w.callNo, &w.callChange, &w.ruleTop, &w.parked, &w.anyUnmapped, &w.others)
+		return r.Scan(&w.change, &w.posting, &w.callNo, &w.callChange, &w.ruleTop, &w.parked, &w.oldest, &w.others)
 	})
 	if w.b.Stream != 0 {
 		q.Queue(pgCheckpoint, int64(w.b.Stream)).QueryRow(func(r pgx.Row) error { return r.Scan(&w.next, &w.writer) })

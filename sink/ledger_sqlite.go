@@ -99,7 +99,7 @@ const (
 	qCounters = `SELECT
   coalesce((SELECT max(change_seq) FROM verdict), 0), coalesce((SELECT max(no) FROM posting), 0),
   coalesce((SELECT max(no) FROM call), 0), coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'call_change'), 0),
-  coalesce((SELECT max(id) FROM rule), 0), EXISTS (SELECT 1 FROM parked), EXISTS (SELECT 1 FROM unmapped)`
+  coalesce((SELECT max(id) FROM rule), 0), EXISTS (SELECT 1 FROM parked), coalesce((SELECT min(received_at) FROM unmapped), 0)`
 	qCheckpoint = `SELECT next_seq, writer FROM stream WHERE stream = ?`
 	qCalls      = `SELECT ` + callColumns + `WHERE `
 	qNumbers    = `SELECT no FROM (SELECT no FROM call_key WHERE hash = ?1 AND at <= ?2 ORDER BY at DESC LIMIT 256)
@@ -112,6 +112,7 @@ UNION ALL SELECT no FROM (SELECT no FROM call_key WHERE hash = ?1 AND at > ?2 OR
 	qWaitingFor   = `SELECT ` + waitingColumns + `WHERE (p.stream, p.seq, p.n) IN (SELECT stream, seq, n FROM parked_key WHERE hash = ?)`
 	qWaitingUntil = `SELECT ` + waitingColumns + `WHERE p.deadline <= ? ORDER BY p.deadline, p.stream, p.seq, p.n LIMIT ?`
 	qUnmapped     = `SELECT (SELECT max(revision) FROM verdict v WHERE v.stream = u.stream AND v.seq = u.seq AND v.n = 0) FROM unmapped u WHERE u.stream = ? AND u.seq = ?`
+	qUnmappedTo   = `SELECT seq FROM unmapped WHERE source = ? AND stream = ? AND seq <= ? ORDER BY seq LIMIT ?`
 	qLastUnmapped = `SELECT coalesce(max(seq), 0) FROM unmapped WHERE source = ? AND stream = ?`
 	qRecorded     = `SELECT ` + recordedColumns + `WHERE stream = ? AND seq >= ? AND seq <= ? ORDER BY seq, n, revision`
 )
@@ -124,12 +125,12 @@ var inList = "(" + strings.Repeat("?,", chunk-1) + "?)"
 // selects lists the queries that are prepared once; allInserts the rest.
 func selects() []string {
 	return []string{qCounters, qCheckpoint, qCalls + "c.no IN " + inList, qCalls + "c.call_id IN " + inList, qNumbers,
-		qIdentities + inList, qWeak + inList, qWeakThrough, qWeakFloor, qAccount, qNewAccount, qRule, qAssigned, qWaitingFor, qWaitingUntil, qUnmapped, qLastUnmapped, qRecorded, qBetween}
+		qIdentities + inList, qWeak + inList, qWeakThrough, qWeakFloor, qAccount, qNewAccount, qRule, qAssigned, qWaitingFor, qWaitingUntil, qUnmapped, qUnmappedTo, qLastUnmapped, qRecorded, qBetween}
 }
 
 func (t *sqliteTx) start(w *work) error {
 	row := t.stmt(qCounters).QueryRowContext(t.ctx)
-	if err := row.Scan(&w.change, &w.posting, &w.callNo, &w.callChange, &w.ruleTop, &w.parked, &w.anyUnmapped); err != nil {
+	if err := row.Scan(&w.change, &w.posting, &w.callNo, &w.callChange, &w.ruleTop, &w.parked, &w.oldest); err != nil {
 		return fmt.Errorf("read ledger counters: %w", err)
 	}
 	if err := t.syncWeak(w); err != nil {

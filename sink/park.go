@@ -20,10 +20,14 @@ func (w *work) parkClaim(c *claim, o *outcome) {
 	w.park = append(w.park, parkedRow{id: c.id, deadline: o.deadline, identity: c.key, keys: c.r.AppendKeys(nil)})
 }
 
-// waitHere lets calls that come later in the same batch find a parked event.
-func (w *work) waitHere(c *claim, v verdictRow, e *event.Event) {
+// waitHere lets calls that come later in the same batch find a parked event. One
+// whose time is over already, for it was mapped late, ends with this batch.
+func (w *work) waitHere(c *claim, v verdictRow, e *event.Event, deadline int64) {
 	p := &waiting{claim: *c, v: v, e: e}
 	p.first = false
+	if deadline <= w.heardUntil() {
+		w.late = append(w.late, p)
+	}
 	for _, k := range c.r.AppendKeys(w.keys[:0]) {
 		w.parkedNow[k] = append(w.parkedNow[k], p)
 	}
@@ -135,7 +139,17 @@ const expiredMax = 5000
 
 // expire ends the parked events whose window has closed by the watermark.
 func (w *work) expire() error {
-	if !w.parked || w.b.Watermark == 0 {
+	if w.b.Watermark == 0 {
+		return nil
+	}
+	for _, p := range w.late {
+		if !w.done[p.id] {
+			if err := w.settleAgain(p, true); err != nil {
+				return err
+			}
+		}
+	}
+	if !w.parked {
 		return nil
 	}
 	due, err := w.waitingUntil(w.heardUntil(), expiredMax)

@@ -63,9 +63,6 @@ func (w *work) report(e *event.Event, revision int) error {
 	if err != nil {
 		return err
 	}
-	if o.status == event.Parked && o.deadline <= w.heardUntil() && revision > 0 {
-		o.status, o.holds = event.Unmatched, false // it has waited for its mapper that long
-	}
 	v := w.verdictOf(e)
 	if v.v.Revision = revision + 1; revision > 0 {
 		v.raw = nil // the first one has it
@@ -83,7 +80,7 @@ func (w *work) report(e *event.Event, revision int) error {
 	}
 	e.Verdict = v.v
 	if v.v.Status == event.Parked && v.v.Reason != event.MapperUnavailable {
-		w.waitHere(&c, v, e)
+		w.waitHere(&c, v, e, o.deadline)
 	}
 	return nil
 }

@@ -78,7 +78,7 @@ func TestRawRedactsBody(t *testing.T) {
 	f(js, `{"payout":2,"secret":"s`, `{"payout":2,"secret***`)
 	f(js, `{"payout":"2,"secret":"s"}`, `{"payout":"2,"secret***`)
 	f(js, `{'payout':2,'token':1}`, `{'payout':2,'token':1}`)
-	f("text/xml", `<r><payout>2</payout><password>s</password></r>`, `<r><payout>2</payout><password***`)
+	f("text/xml", `<r><payout>2</payout><password>s</password></r>`, `<r><payout>2</payout><password>***</password></r>`)
 	f("multipart/form-data; boundary=b", "--b\r\nname=\"payout\"\r\n\r\n5\r\n--b\r\nname=\"sig\"\r\n\r\ns", "--b\r\nname=\"payout\"\r\n\r\n5\r\n--b\r\nname=\"sig***")
 }
 

@@ -42,26 +42,16 @@ func recordOf(id event.ID) event.ID {
 	return id
 }
 
-// queue finds out which of the records that come again wait still, and makes
+// queue finds out which of the records that come again may be decided, and makes
 // those fresh ones wait whose source has earlier ones that do. It gives the
-// events that are left: a record that waits has one.
+// fresh events that are left: a record that waits has one.
 func (w *work) queue(again, fresh []event.Event) ([]event.Event, error) {
-	if !w.anyUnmapped && !slices.ContainsFunc(fresh, func(e event.Event) bool { return e.Report.Unmapped }) {
+	if w.oldest == 0 && !slices.ContainsFunc(fresh, func(e event.Event) bool { return e.Report.Unmapped }) {
 		return fresh, nil
 	}
 	w.unmapped, w.queued = map[event.ID]int{}, map[string]bool{}
-	last := map[string]uint64{} // of each source that comes again in this stream
-	var ids []event.ID
-	for i := range again {
-		id := recordOf(again[i].ID)
-		if len(ids) == 0 || ids[len(ids)-1] != id {
-			ids = append(ids, id)
-		}
-		if id.Stream == w.b.Stream {
-			last[again[i].Record.Source] = id.Seq
-		}
-	}
-	if err := w.tx.loadUnmapped(ids, w); err != nil {
+	decided, err := w.inTurn(again)
+	if err != nil {
 		return nil, err
 	}
 	var sources []string
@@ -70,13 +60,13 @@ func (w *work) queue(again, fresh []event.Event) ([]event.Event, error) {
 			sources = append(sources, e.Record.Source)
 		}
 	}
-	if len(sources) > 0 && w.anyUnmapped {
+	if len(sources) > 0 && w.oldest != 0 {
 		tops, err := w.tx.lastUnmapped(w.b.Stream, sources)
 		if err != nil {
 			return nil, err
 		}
 		for i, s := range sources {
-			w.queued[s] = tops[i] > last[s]
+			w.queued[s] = tops[i] > decided[lane{w.b.Stream, s}]
 		}
 	}
 	kept := 0
@@ -91,6 +81,46 @@ func (w *work) queue(again, fresh []event.Event) ([]event.Event, error) {
 		kept++
 	}
 	return fresh[:kept], nil
+}
+
+// lane is the records of one source in one stream: they keep their order.
+type lane struct {
+	stream uint32
+	source string
+}
+
+// inTurn fills w.unmapped with the records that come again and have none before
+// them that waits on, and gives the last of each lane. One that another node has
+// decided meanwhile is not among them.
+func (w *work) inTurn(again []event.Event) (decided map[lane]uint64, err error) {
+	coming := map[lane][]uint64{}
+	for i := range again {
+		e := &again[i]
+		k := lane{e.ID.Stream, e.Record.Source}
+		if have := coming[k]; len(have) == 0 || have[len(have)-1] != e.ID.Seq {
+			coming[k] = append(have, e.ID.Seq)
+		}
+	}
+	decided = map[lane]uint64{}
+	var ids []event.ID
+	for k, seqs := range coming {
+		waiting, err := w.tx.unmappedTo(k.stream, k.source, seqs[len(seqs)-1], len(seqs)+1)
+		if err != nil {
+			return nil, err
+		}
+		for _, seq := range waiting {
+			for len(seqs) > 0 && seqs[0] < seq {
+				seqs = seqs[1:] // decided meanwhile
+			}
+			if len(seqs) == 0 || seqs[0] != seq {
+				break // seq waits on, and with it all behind it
+			}
+			ids = append(ids, event.ID{Stream: k.stream, Seq: seq})
+			decided[k] = seq
+			seqs = seqs[1:]
+		}
+	}
+	return decided, w.tx.loadUnmapped(ids, w)
 }
 
 // standsBack makes a fresh event wait for its source's mapper, if it has to.
@@ -135,6 +165,18 @@ func (t *sqliteTx) loadUnmapped(records []event.ID, w *work) error {
 	return nil
 }
 
+func (t *sqliteTx) unmappedTo(stream uint32, source string, seq uint64, limit int) (list []uint64, err error) {
+	err = t.rows(qUnmappedTo, func(r scanner) error { return appendSeq(r, &list) }, source, int64(stream), int64(seq), int64(limit))
+	return list, err
+}
+
+func appendSeq(r scanner, list *[]uint64) error {
+	var seq uint64
+	err := r.Scan(&seq)
+	*list = append(*list, seq)
+	return err
+}
+
 func (t *sqliteTx) lastUnmapped(stream uint32, sources []string) ([]uint64, error) {
 	tops := make([]uint64, len(sources))
 	for i, s := range sources {
@@ -172,6 +214,11 @@ func (t *postgresTx) loadUnmapped(records []event.ID, w *work) error {
 		w.unmapped[id] = revision
 		return err
 	}, pgUnmappedOf, a.ints[0], a.ints[1])
+}
+
+func (t *postgresTx) unmappedTo(stream uint32, source string, seq uint64, limit int) (list []uint64, err error) {
+	err = t.each(func(r scanner) error { return appendSeq(r, &list) }, pgUnmappedTo, storable(source), int64(stream), int64(seq), int64(limit))
+	return list, err
 }
 
 func (t *postgresTx) lastUnmapped(stream uint32, sources []string) ([]uint64, error) {

@@ -132,9 +132,10 @@ FROM posting p ORDER BY p.no`, postings.look)
 }
 
 // mappedLater: the record's first report waited for its mapper, so this one,
-// its second or a later one, is as late.
-const mappedLater = `(v.n > 0 AND EXISTS (SELECT 1 FROM verdict f WHERE f.stream = v.stream AND f.seq = v.seq AND f.n = 0 AND f.revision = 1
-    AND f.reason = 'mapper_unavailable' AND f.status = 'parked'))`
+// its second or a later one, is as late. The verdict that says so may have been
+// pruned.
+const mappedLater = `(v.n > 0 AND NOT EXISTS (SELECT 1 FROM verdict f WHERE f.stream = v.stream AND f.seq = v.seq AND f.n = 0 AND f.revision = 1
+    AND NOT (f.reason = 'mapper_unavailable' AND f.status = 'parked')))`
 
 // orderWalk follows numbers that rise by one, and the journals beside them.
 type orderWalk struct {

@@ -70,6 +70,9 @@ func (t *sqliteTx) syncWeak(w *work) error {
 	if err := t.stmt(qWeakFloor).QueryRowContext(t.ctx, int64(w.b.Stream)).Scan(&floor); err != nil {
 		return fmt.Errorf("weak identities: %w", err)
 	}
+	if w.oldest != 0 {
+		floor = min(floor, w.oldest)
+	}
 	if err := t.exec(qWeakFill, floor); err != nil {
 		return err
 	}
@@ -114,6 +117,9 @@ const weakSlice = int64(time.Second / time.Microsecond)
 
 func (t *sqliteTx) forgetWeak(w *work) error {
 	now := w.b.Watermark
+	if w.oldest != 0 {
+		now = min(now, w.oldest) // what waits for its mapper will be asked about as of then
+	}
 	if now-w.l.swept < weakSlice {
 		return nil
 	}

@@ -20,7 +20,7 @@ type work struct {
 	callChange    int64  // last change number of a call
 	callChangeWas int64  // the same before this batch
 	parked        bool   // some events wait in the store
-	anyUnmapped   bool   // some records wait there for their mapper
+	oldest        int64  // received_at of the oldest record that waits there for its mapper, 0 when none does
 	writer        string // of the stream, as the store has it
 	ruleTop       int64  // id of the newest payout rule
 	others        int64  // what the other living streams have taken in, as Batch.Watermark; nobody when there are none
@@ -39,6 +39,7 @@ type work struct {
 	park      []parkedRow // to insert
 	unpark    []event.ID  // to delete
 	parkedNow map[event.CallKey][]*waiting
+	late      []*waiting        // those of parkedNow whose time is over
 	putOffs   []unmappedRow     // to insert
 	mapped    []event.ID        // to delete
 	unmapped  map[event.ID]int  // records of Batch.Waiting that wait still, and the revision of their verdict

@@ -70,4 +70,7 @@ func TestSwapOnServers(t *testing.T)      { run(t, SwapOnServers) }
 func TestKillWhileUploading(t *testing.T) { run(t, KillWhileUploading) }
 func TestMapperUnreadable(t *testing.T)   { run(t, MapperUnreadable) }
 func TestMapperAway(t *testing.T)         { run(t, MapperAway) }
+func TestMapperHeir(t *testing.T)         { run(t, MapperHeir) }
 func TestHostileNeighbour(t *testing.T)   { run(t, HostileNeighbour) }
+func TestSlowCandidate(t *testing.T)      { run(t, SlowCandidate) }
+func TestLongBacklog(t *testing.T)        { run(t, LongBacklog) }

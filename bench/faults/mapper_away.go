@@ -33,10 +33,8 @@ func nativeFolder(m *member) string  { return filepath.Join(m.cfg.Data, "mappers
 func MapperUnreadable(t testing.TB, bin string, size Size) {
 	w := newLone(t, bin, size)
 	m, archive := w.nodes[0], w.pairsVectors()
-	w.pushed(acme, 1, w.pairsCode("c"), archive)
-	r := w.acts(m, acme, registry{replaced: map[int]int{}}, action{"activate", 1})
+	r := w.first(acme, w.pairsCode("c"), archive)
 	w.drive()
-	w.inForce(acme, 1)
 	before := listed(t, modulesFolder(m))
 	w.pushed(acme, 2, w.pairsCode("rust"), archive)
 	w.acts(m, acme, r, action{"activate", 2})
@@ -195,10 +193,8 @@ func MapperAway(t testing.TB, bin string, size Size) {
 	w := newWorld(t, bin, size)
 	w.startNodes(2)
 	m := w.nodes[0]
-	w.pushed(acme, 1, w.pairsCode("c"), w.pairsVectors())
-	w.acts(m, acme, registry{replaced: map[int]int{}}, action{"activate", 1})
+	w.first(acme, w.pairsCode("c"), w.pairsVectors())
 	w.drive()
-	w.inForce(acme, 1)
 	w.names(acme, "", sourceID(traffic.Buyers[0]), sourceID(traffic.Buyers[1]))
 	w.pause(size.Calm)
 	w.stop(m)

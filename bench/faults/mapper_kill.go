@@ -6,19 +6,20 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/tallyhook/tallyhook/bench/traffic"
 	"github.com/tallyhook/tallyhook/mapper/moduletest"
 )
 
 const (
 	killLeast  = 10 * time.Millisecond // from a ready node's first change to its end
 	killMost   = time.Second
-	killsAt    = 5 // for each round of the size
+	killsAt    = 5  // for each round of the size
+	turnsEach  = 10 // of changes, from one push to the next: so that kills meet these as often
 	orphansMax = 10 * time.Second
 )
 
@@ -35,9 +36,7 @@ func KillWhileUploading(t testing.TB, bin string, size Size) {
 		t.Fatal(err)
 	}
 	w.drive()
-	for _, buyer := range traffic.Buyers {
-		w.names(acme, "", sourceID(buyer))
-	}
+	w.names(acme, "", verified()...)
 	w.pause(size.Calm)
 	for range killsAt * size.Rounds {
 		done := make(chan error, 1)
@@ -95,7 +94,7 @@ func (o *operator) work(pushes int) error {
 		if o.newest > 2 {
 			list = append(list, action{"shadow", o.newest - 1}, action{"rollback", 0}, action{"shadow", o.newest}, action{"shadow", 0}, action{"activate", o.newest})
 		}
-		for _, a := range list {
+		for _, a := range slices.Repeat(list, turnsEach) {
 			if err := o.act(a); err != nil {
 				return err
 			}

@@ -88,6 +88,9 @@ var hostile = map[string]struct {
 	"strays":  {func() []byte { return behaving(when('x', op.Place(0x7fffffff, 100), op.OpReturn)) }, illBody},
 }
 
+// crawling needs most of its fuel for whatever it is given.
+func crawling() []byte { return behaving(turning(slowTurns)) }
+
 // mended is what their partners push in the end.
 func mended() []byte { return behaving() }
 

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/tallyhook/tallyhook/bench/traffic"
 )
 
 const (
@@ -49,16 +47,11 @@ type stint struct {
 
 func (w *world) swapUnderLoad() {
 	w.Helper()
-	m, archive := w.nodes[0], w.pairsVectors()
-	w.pushed(acme, 1, w.pairsCode("c"), archive)
-	r := w.acts(m, acme, registry{replaced: map[int]int{}}, action{"activate", 1})
+	archive := w.pairsVectors()
 	active := []stint{{version: 1, from: time.Now()}}
+	r := w.first(acme, w.pairsCode("c"), archive)
 	w.drive()
-	w.inForce(acme, 1)
-	var sources []string
-	for _, buyer := range traffic.Buyers {
-		sources = append(sources, sourceID(buyer))
-	}
+	sources := verified()
 	w.names(acme, "", sources...)
 	named := time.Now()
 	w.pushed(acme, 2, w.pairsCode("rust"), archive)
@@ -115,12 +108,12 @@ func (w *world) carried(rows []activityRow, named time.Time, active, alone []sti
 			w.Errorf("event %s, received at %s and decided at %s, was mapped by %s, which was not active then", e.Event, e.ReceivedAt, e.DecidedAt, e.Mapper)
 		}
 		for _, s := range alone {
-			if e.Revision > 1 || e.ReceivedAt.Before(s.from) || e.ReceivedAt.After(s.to) {
+			if e.Revision > 1 || e.ReceivedAt.Before(s.from) || e.DecidedAt.After(s.to) {
 				continue
 			}
 			inStint[s.version]++
 			if e.Mapper != fmt.Sprintf("%s@%d", acme, s.version) {
-				w.Errorf("event %s, received at %s, was mapped by %s while %s@%d was in force everywhere", e.Event, e.ReceivedAt, e.Mapper, acme, s.version)
+				w.Errorf("event %s, received at %s and decided at %s, was mapped by %s while %s@%d was in force everywhere", e.Event, e.ReceivedAt, e.DecidedAt, e.Mapper, acme, s.version)
 			}
 		}
 	}

@@ -36,10 +36,12 @@ func MeasureActive(ctx context.Context, c Config) (a Active, err error) {
 		return a, err
 	}
 	engine, programs, err := a.ready(ctx, c.Cache, pushed)
+	if engine != nil {
+		defer func() { err = errors.Join(err, engine.Close(context.WithoutCancel(ctx))) }()
+	}
 	if err != nil {
 		return a, err
 	}
-	defer func() { err = errors.Join(err, engine.Close(context.WithoutCancel(ctx))) }()
 	clear(pushed) // a node does not keep them
 	loaded, err := settled()
 	if err != nil {
@@ -77,7 +79,8 @@ func MeasureActive(ctx context.Context, c Config) (a Active, err error) {
 // instancesAll is more than the instances of any crowd may take.
 const instancesAll = 1 << 40
 
-// ready goes through what a node does for each module of its registry.
+// ready goes through what a node does for each module of its registry. The
+// engine is to be closed after an error too, unless it is nil.
 func (a *Active) ready(ctx context.Context, cache string, pushed [][]byte) (engine *wasm.Engine, programs []*wasm.Program, err error) {
 	cpu, err := processorTime()
 	if err != nil {
@@ -97,16 +100,16 @@ func (a *Active) ready(ctx context.Context, cache string, pushed [][]byte) (engi
 	for i, module := range pushed {
 		code, err := counted(module)
 		if err != nil {
-			return nil, nil, err
+			return engine, programs, err
 		}
 		lap(&a.RewriteMs)
 		if _, err := engine.Cached(code); err != nil {
-			return nil, nil, err
+			return engine, programs, err
 		}
 		lap(&a.CheckMs)
 		p, err := engine.Load(ctx, wasm.Module{Name: fmt.Sprintf("pairs-%d", i), Code: code, FuelPerCall: fuelPerCall})
 		if err != nil {
-			return nil, nil, err
+			return engine, programs, err
 		}
 		programs = append(programs, p)
 		lap(&a.LoadMs)

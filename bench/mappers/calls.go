@@ -91,7 +91,7 @@ func (c *Config) shape(ctx context.Context, s *shape) (out Shape, err error) {
 
 // warmed counts allocations once the subject has met everything.
 func (s *subject) warmed() error {
-	if err := s.run(20); err != nil {
+	if err := s.run(5); err != nil {
 		return err
 	}
 	return s.count()

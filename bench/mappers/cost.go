@@ -79,15 +79,16 @@ func (s *subject) turn(times int) (time.Duration, error) {
 // count finds what one run allocates: the least of some, for what another part
 // of the process allocates meanwhile is not its own.
 func (s *subject) count() error {
+	const tries, runs = 4, 3
 	s.allocs = -1
-	for range 5 {
+	for range tries {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		if err := s.run(10); err != nil {
+		if err := s.run(runs); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
 		runtime.ReadMemStats(&after)
-		allocs, bytes := float64(after.Mallocs-before.Mallocs)/10, float64(after.TotalAlloc-before.TotalAlloc)/10
+		allocs, bytes := float64(after.Mallocs-before.Mallocs)/runs, float64(after.TotalAlloc-before.TotalAlloc)/runs
 		if s.allocs < 0 || allocs < s.allocs {
 			s.allocs, s.bytes = allocs, bytes
 		}

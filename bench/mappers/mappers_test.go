@@ -142,7 +142,7 @@ func TestCostIsPerOperation(t *testing.T) {
 	if len(a.rounds) != 3 || len(b.rounds) != 3 {
 		t.Errorf("%d and %d turns", len(a.rounds), len(b.rounds))
 	}
-	turns := order[len(order)-16 : len(order)-10] // ten of counting behind them
+	turns := order[len(order)-14 : len(order)-8] // eight of counting behind them
 	for i, name := range turns {
 		if want := []string{"a", "b"}[i%2]; name != want {
 			t.Errorf("turns %v", turns)

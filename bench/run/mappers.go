@@ -16,9 +16,12 @@ import (
 	"github.com/tallyhook/tallyhook/bench/node"
 )
 
-// mapperTurns is how many turns each subject of the mappers takes in the time
-// that a step has.
-const mapperTurns = 10
+// Each subject of the mappers takes so many turns, each a part of the time that
+// a step has.
+const (
+	mapperTurns    = 20
+	mapperTurnPart = 10
+)
 
 // mapperPartMax bounds one process that measures mappers.
 const mapperPartMax = 5 * time.Minute
@@ -87,7 +90,7 @@ func (m *mapperRun) turns() []string {
 	if err != nil { // a number of times
 		return nil
 	}
-	return []string{"--round", (each / mapperTurns).String(), "--rounds", fmt.Sprint(mapperTurns)}
+	return []string{"--round", (each / mapperTurnPart).String(), "--rounds", fmt.Sprint(mapperTurns)}
 }
 
 // ask runs a program that answers with one JSON value.
@@ -164,9 +167,12 @@ func (m *mapperRun) active(ctx context.Context) error {
 	crowds := []struct {
 		langs []string
 		count int
-	}{{[]string{"c"}, m.cfg.Mappers}, {[]string{"rust"}, m.cfg.Mappers}, {[]string{"as"}, m.cfg.Mappers},
-		{[]string{mappers.LangGo}, max(1, m.cfg.Mappers/10)}, {mappers.Compiled, m.cfg.MappersMany}}
+	}{{[]string{"c"}, m.cfg.Mappers}, {[]string{"rust"}, m.cfg.Mappers}, {[]string{"as"}, m.cfg.Mappers}, {mappers.Compiled, m.cfg.Mappers},
+		{mappers.Compiled, m.cfg.MappersMany}, {[]string{mappers.LangGo}, max(1, m.cfg.Mappers/10)}}
 	for _, c := range crowds {
+		if m.inGo == "" && c.langs[0] == mappers.LangGo {
+			continue // build has said why
+		}
 		var best mappers.Active
 		for run := range activeRuns + 1 { // the first one compiles
 			var a mappers.Active

@@ -27,7 +27,8 @@ const (
 	pushTimeMax   = time.Minute
 	mappersMax    = 2 * time.Minute // until all of them can run
 	mapperPushers = 2               // uploads at once: a node admits no more than that
-	mapperPoll    = 5 * time.Millisecond
+	mapperPoll    = 10 * time.Millisecond
+	mapperPollGap = 10 // times what an answer took: it has lines for every mapper, and asking must not be what is measured
 )
 
 // nodes starts nodes whose registry holds many active mappers.
@@ -170,6 +171,7 @@ func mappersReady(ctx context.Context, admin string, count int) error {
 	ctx, cancel := context.WithTimeout(ctx, mappersMax)
 	defer cancel()
 	for {
+		asked := time.Now()
 		ready, err := readyMappers(ctx, admin)
 		if err == nil && ready == count {
 			return nil
@@ -180,7 +182,7 @@ func mappersReady(ctx context.Context, admin string, count int) error {
 				err = fmt.Errorf("%d of %d mappers are ready", ready, count)
 			}
 			return fmt.Errorf("the node's mappers were not ready in %s: %w", mappersMax, err)
-		case <-time.After(mapperPoll):
+		case <-time.After(max(mapperPoll, mapperPollGap*time.Since(asked))):
 		}
 	}
 }

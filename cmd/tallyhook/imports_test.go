@@ -14,6 +14,7 @@ const module = "github.com/tallyhook/tallyhook/"
 var mayImport = map[string][]string{
 	"event":                 {},
 	"source":                {"event"},
+	"source/signature":      {},
 	"ingest":                {"event", "source"},
 	"mapper":                {"event", "source", "mapper/abi", "mapper/wasm"},
 	"mapper/abi":            {},

@@ -53,7 +53,7 @@ var toolchains = []toolchain{
 		steps: []step{
 			{unless: assemblyScriptFile, args: []string{"npm", "ci", "--no-audit", "--no-fund"}},
 			{args: []string{assemblyScriptFile, "mapper.ts", "-O3", "--runtime", "stub", "--use", "abort=", "-o", moduleFile}}},
-		install: map[string]string{"npm": "install Node.js 20 or later from https://nodejs.org; on Debian \"apt install nodejs npm\""}},
+		install: map[string]string{"npm": "install Node.js 18 or later from https://nodejs.org; on Debian \"apt install nodejs npm\""}},
 }
 
 type mapperBuildCmd struct {

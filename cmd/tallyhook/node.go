@@ -118,11 +118,11 @@ func (n *node) openStream(context.Context) (err error) {
 		return err
 	}
 	n.onClose(n.ledger.Close)
-	if n.inHand, err = pipeline.OpenInHand(filepath.Join(n.opt.Data, "in-hand")); err != nil {
+	if n.inHand, err = pipeline.OpenInHand(filepath.Join(n.opt.Data, "in-hand"), false); err != nil {
 		return err
 	}
 	n.onClose(n.inHand.Close)
-	waiting, err := pipeline.OpenInHand(filepath.Join(n.opt.Data, "in-hand-waiting"))
+	waiting, err := pipeline.OpenInHand(filepath.Join(n.opt.Data, "in-hand-waiting"), true)
 	if err != nil {
 		return err
 	}

@@ -2,19 +2,14 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
 	"reflect"
-	"runtime/debug"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/tallyhook/tallyhook/mapper"
-	"github.com/tallyhook/tallyhook/mapper/admission"
-	"github.com/tallyhook/tallyhook/mapper/rewrite"
 	"github.com/tallyhook/tallyhook/mapper/wasm"
 	"github.com/tallyhook/tallyhook/store"
 )
@@ -35,9 +30,9 @@ const (
 //	objects ─► want ─► load, one after the other, the small ones first ─► swap
 //	             └── known: what runs already goes on
 //
-// The mappers in force are swapped when all that the new ones need has been
-// tried, so that postbacks do not wait for a version while the one before it
-// could map. Under the data folder lie modules by digest, and native code:
+// A mapper's new versions come into force when the active one of them has been
+// tried, so that postbacks do not wait for it while the one before could map.
+// Under the data folder lie modules by digest, and native code:
 //
 //	mappers/modules/DIGEST   what was pushed
 //	mappers/native/          of mapper/wasm
@@ -54,7 +49,8 @@ type mappers struct {
 	asked   int64         // how often want has changed
 	settled chan struct{} // closed when what was wanted by then is in force
 
-	known map[string]*loadedVersion // by versionKey; the loader's own
+	known   map[string]*loadedVersion // by versionKey; run's own, as is the next
+	loading *loadedVersion            // by another goroutine at the moment
 }
 
 // loadedVersion is a version as this node runs it.
@@ -62,9 +58,11 @@ type loadedVersion struct {
 	version *mapper.Version
 	program *wasm.Program // nil until it is loaded
 	live    store.LiveVersion
-	bytes   int       // of the module, 0 until it is known
-	failed  time.Time // when it could not be loaded last
-	leftAt  time.Time // since when nobody names it
+	active  bool          // of its mapper
+	bytes   int           // of the module, 0 until it is known
+	failed  time.Time     // when it could not be loaded last
+	pause   time.Duration // until it is tried again
+	leftAt  time.Time     // since when nobody names it
 }
 
 func (n *node) openMappers(ctx context.Context) error {
@@ -126,20 +124,31 @@ func (m *mappers) state() (settled <-chan struct{}, asked int64) {
 	return m.settled, m.asked
 }
 
-// run loads what is wanted until ctx ends.
+// run keeps what is wanted in force until ctx ends. Loading goes on beside it,
+// so that a roll-back does not wait for another mapper's compiler.
 func (m *mappers) run(ctx context.Context) error {
 	tick := time.NewTicker(shadowFlushInterval)
 	defer tick.Stop()
 	defer m.flushShadow(context.WithoutCancel(ctx))
-	for first := true; ; first = false {
-		m.settle(ctx)
-		if first {
-			close(m.warm)
+	loaded := make(chan func())
+	for {
+		if next := m.settle(ctx); next != nil && m.loading == nil {
+			m.loading = next
+			go func() {
+				p, err := m.loadOne(ctx, next)
+				loaded <- func() { m.loadedOne(p, err) }
+			}()
 		}
 		for again := false; !again; {
 			select {
 			case <-ctx.Done():
+				if m.loading != nil {
+					(<-loaded)()
+				}
 				return nil
+			case take := <-loaded:
+				take()
+				again = true
 			case <-m.wake:
 				again = true
 			case <-tick.C:
@@ -154,70 +163,87 @@ func versionKey(name string, v *store.LiveVersion) string {
 	return fmt.Sprintf("%s@%d %s %d", name, v.Version, v.SHA256, v.FuelLimit)
 }
 
-// settle makes everything ready that is wanted, and puts it in force.
-func (m *mappers) settle(ctx context.Context) {
+// settle puts in force what is wanted and ready, and gives what has to be loaded
+// next: active versions first, the small ones first, for a mapper in Go takes as
+// long as a hundred in C. A mapper whose active version is yet to be loaded goes
+// on as it was.
+func (m *mappers) settle(ctx context.Context) (next *loadedVersion) {
 	m.mu.Lock()
 	want, asked := m.want, m.asked
 	m.mu.Unlock()
-	defer func() {
-		m.mu.Lock()
-		if m.asked == asked {
-			close(m.settled)
-			m.settled = make(chan struct{})
-		}
-		m.mu.Unlock()
-	}()
-	now := time.Now()
-	set := mapper.Set{}
-	wanted := map[string]bool{}
-	var load []*loadedVersion
+	now, before := time.Now(), m.mapper.Set()
+	set, wanted := mapper.Set{}, map[string]bool{}
 	for i := range want {
 		w := &want[i]
 		named := &mapper.Named{Versions: map[int]*mapper.Version{}}
-		set[w.Name] = named
+		ready := true
 		for j := range w.Versions {
 			live := &w.Versions[j]
 			key := versionKey(w.Name, live)
 			wanted[key] = true
 			r := m.known[key]
 			if r == nil {
-				r = &loadedVersion{version: mapper.NewVersion(w.Name, live.Version), live: *live}
+				r = &loadedVersion{version: mapper.NewVersion(w.Name, live.Version), live: *live, bytes: m.moduleBytes(live.SHA256)}
 				m.known[key] = r
 			}
-			if r.leftAt = (time.Time{}); r.program == nil && now.Sub(r.failed) >= mapperTryAgain {
-				load = append(load, r)
+			r.leftAt, r.active = time.Time{}, live.Version == w.Active
+			if r.program == nil && now.Sub(r.failed) >= r.pause {
+				ready = ready && !r.active
+				if r != m.loading && (next == nil || r.before(next)) {
+					next = r
+				}
 			}
 			named.Versions[live.Version] = r.version
 		}
 		named.Active, named.Previous, named.Shadow = named.Versions[w.Active], named.Versions[w.Previous], named.Versions[w.Shadow]
+		if set[w.Name] = named; !ready && before[w.Name] != nil {
+			set[w.Name] = before[w.Name]
+		}
 	}
-	if len(m.mapper.Set()) == 0 {
-		m.mapper.Swap(set) // there is nothing that could go on meanwhile
-	}
-	m.load(ctx, load)
 	m.mapper.Swap(set)
 	m.letGo(ctx, wanted, now)
+	if next == nil && m.loading == nil {
+		m.atRest(asked)
+	}
+	return next
 }
 
-// load makes versions ready, the small ones first: a mapper in Go takes as long
-// as a hundred in C.
-func (m *mappers) load(ctx context.Context, list []*loadedVersion) {
-	for _, r := range list {
-		r.bytes = m.moduleBytes(r.live.SHA256)
+// atRest tells those who wait that everything that was wanted has been tried.
+func (m *mappers) atRest(asked int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.asked == asked {
+		close(m.settled)
+		m.settled = make(chan struct{})
 	}
-	slices.SortStableFunc(list, func(a, b *loadedVersion) int { return a.bytes - b.bytes })
-	for _, r := range list {
-		if ctx.Err() != nil {
-			return
-		}
-		err := m.loadOne(ctx, r)
-		if err == nil {
-			continue
-		}
-		r.failed = time.Now()
-		r.version.Unready("it cannot run on this node, whose log says why")
-		m.node.log.Warn("a mapper cannot run on this node; its postbacks wait", "mapper", r.version.Name, "error", err)
+	select {
+	case <-m.warm:
+	default:
+		close(m.warm)
 	}
+}
+
+// before says which of two versions is loaded first.
+func (r *loadedVersion) before(o *loadedVersion) bool {
+	if r.active != o.active {
+		return r.active
+	}
+	return r.bytes < o.bytes
+}
+
+// loadedOne takes in how the load under way has ended.
+func (m *mappers) loadedOne(p *wasm.Program, err error) {
+	r := m.loading
+	if m.loading = nil; err == nil {
+		r.program = p
+		r.version.Ready(p)
+		return
+	}
+	if r.failed, r.pause = time.Now(), mapperTryAgain; errors.Is(err, store.ErrUnavailable) {
+		r.pause = attachPauseMax // it is there when the store is
+	}
+	r.version.Unready("it cannot run on this node, whose log says why")
+	m.node.log.Warn("a mapper cannot run on this node; its postbacks wait", "mapper", r.version.Name, "error", err)
 }
 
 // letGo closes what nobody has named for a while: a batch under way may still
@@ -225,7 +251,7 @@ func (m *mappers) load(ctx context.Context, list []*loadedVersion) {
 func (m *mappers) letGo(ctx context.Context, wanted map[string]bool, now time.Time) {
 	for key, r := range m.known {
 		switch {
-		case wanted[key]:
+		case wanted[key] || r == m.loading:
 		case r.leftAt.IsZero():
 			r.leftAt = now
 		case now.Sub(r.leftAt) > mapperLinger:
@@ -241,77 +267,11 @@ func (m *mappers) letGo(ctx context.Context, wanted map[string]bool, now time.Ti
 func (m *mappers) due() bool {
 	now := time.Now()
 	for _, r := range m.known {
-		if !r.leftAt.IsZero() && now.Sub(r.leftAt) > mapperLinger || r.leftAt.IsZero() && r.program == nil && now.Sub(r.failed) >= mapperTryAgain {
+		if !r.leftAt.IsZero() && now.Sub(r.leftAt) > mapperLinger || r.leftAt.IsZero() && r.program == nil && now.Sub(r.failed) >= r.pause {
 			return true
 		}
 	}
 	return false
-}
-
-// loadOne makes one version ready. Its panic, should the compiler have one, is
-// its own trouble.
-func (m *mappers) loadOne(ctx context.Context, r *loadedVersion) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("loading it panicked: %v\n%s", p, debug.Stack())
-		}
-	}()
-	up, err := m.module(ctx, r.live.SHA256)
-	if err != nil {
-		return err
-	}
-	code, _, err := rewrite.Rewrite(up.Code, rewrite.Default())
-	if err != nil {
-		return fmt.Errorf("this build does not take the module any more: %w", err)
-	}
-	cached, err := m.engine.Cached(code)
-	if err != nil {
-		return err
-	}
-	if !cached { // it was admitted by another node, or another build: compiling is done in a process that can be killed
-		verdict, err := m.judge(ctx, up, admission.FuelMaxLarge)
-		switch {
-		case err != nil:
-			return err
-		case !verdict.Admitted:
-			return fmt.Errorf("this build refuses it: %s", verdict.Reasons[0].Text)
-		}
-	}
-	p, err := m.engine.Load(ctx, wasm.Module{Name: r.version.Name, Code: code, Config: up.Config, FuelPerCall: r.live.FuelLimit})
-	if err != nil {
-		return err
-	}
-	r.program = p
-	r.version.Ready(p)
-	return nil
-}
-
-func (m *mappers) judge(ctx context.Context, up store.MapperUpload, fuelMax int64) (*admission.Verdict, error) {
-	child, err := admissionChild()
-	if err != nil {
-		return nil, err
-	}
-	return admission.Run(ctx, child, admission.Request{Code: up.Code, Config: up.Config, Vectors: up.Vectors,
-		FuelMax: fuelMax, CacheDir: m.native, Limits: rewrite.Default()})
-}
-
-// Admit implements console.Admitter.
-func (m *mappers) Admit(ctx context.Context, up store.MapperUpload, tier string) (verdict json.RawMessage, admitted bool, fuelLimit int64, err error) {
-	v, err := m.judge(ctx, up, fuelOf(store.Tier(tier)))
-	if err != nil {
-		return nil, false, 0, err
-	}
-	if verdict, err = json.Marshal(v); err != nil {
-		return nil, false, 0, err
-	}
-	return verdict, v.Admitted, v.FuelLimit, nil
-}
-
-func fuelOf(t store.Tier) int64 {
-	if t == store.TierLarge {
-		return admission.FuelMaxLarge
-	}
-	return admission.FuelMaxStandard
 }
 
 // flushShadow adds what candidates were counted to what the store has.

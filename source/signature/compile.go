@@ -97,7 +97,7 @@ func (a Spec) over(s *Spec) Spec {
 	text(&a.Algorithm, s.Algorithm)
 	text(&a.Input, s.Input)
 	text(&a.Inner, s.Inner)
-	text(&a.Secret, s.Secret)
+	text(&a.SecretEncoding, s.SecretEncoding)
 	text(&a.Object, s.Object)
 	text(&a.ECDSA, s.ECDSA)
 	if a.Sorted == nil && strings.Contains(a.Input, "sorted") {
@@ -170,9 +170,9 @@ func (sc *scheme) setInput(s *Spec) (err error) {
 }
 
 func (sc *scheme) setSecret(s *Spec) (err error) {
-	form, ok := secretForms[s.Secret]
+	form, ok := secretForms[s.SecretEncoding]
 	if !ok {
-		return fmt.Errorf("secret %q: want raw, hex, base64 or whsec", s.Secret)
+		return fmt.Errorf("secret_encoding %q: want raw, hex, base64 or whsec", s.SecretEncoding)
 	}
 	sc.secret = form
 	switch s.ECDSA {

@@ -5,10 +5,16 @@ import (
 	"testing"
 )
 
-func TestBadSettingsAreNamed(t *testing.T) {
-	place := Place{In: "header:X-Sig"}
-	good := Spec{Algorithm: "hmac-sha256", Input: "body", Signature: place}
-	f := func(change func(s *Spec), want ...string) {
+var goodPlace = Place{In: "header:X-Sig"}
+
+// badSetting changes one setting of a good scheme, and wants an error that
+// says what and how to mend it.
+func badSetting(t *testing.T) func(change func(s *Spec), want ...string) {
+	good := Spec{Algorithm: "hmac-sha256", Input: "body", Signature: goodPlace}
+	if _, err := Compile(good); err != nil {
+		t.Fatal(err)
+	}
+	return func(change func(s *Spec), want ...string) {
 		t.Helper()
 		s := good
 		change(&s)
@@ -23,10 +29,10 @@ func TestBadSettingsAreNamed(t *testing.T) {
 			}
 		}
 	}
-	if _, err := Compile(good); err != nil {
-		t.Fatal(err)
-	}
-	comma := ","
+}
+
+func TestBadSettingsAreNamed(t *testing.T) {
+	f, place := badSetting(t), goodPlace
 	f(func(s *Spec) { s.Algorithm = "hmac-sha3" }, "hmac-sha3", "hmac-sha256")
 	f(func(s *Spec) { s.Algorithm = "" }, `algorithm ""`, "want one of")
 	f(func(s *Spec) { s.Algorithm = "md5" }, "anybody", "{@secret}", "hmac-md5")
@@ -52,7 +58,7 @@ func TestBadSettingsAreNamed(t *testing.T) {
 	f(func(s *Spec) { s.Input = "{@timestamp}.{@body}" }, "{@timestamp}", "say in timestamp")
 	f(func(s *Spec) { s.Input = "{@id}.{@body}" }, "{@id}", "say in id")
 	f(func(s *Spec) { s.Inner = "optional" }, "inner", "optional")
-	f(func(s *Spec) { s.Secret = "rot13" }, "rot13", "whsec")
+	f(func(s *Spec) { s.SecretEncoding = "rot13" }, "secret_encoding", "rot13", "whsec")
 	f(func(s *Spec) { s.ECDSA = "asn1" }, "asn1", "der or raw")
 	f(func(s *Spec) { s.Signature.In = "" }, "signature: in is missing")
 	f(func(s *Spec) { s.Signature.In = "cookie:x" }, "cookie:x")
@@ -73,6 +79,14 @@ func TestBadSettingsAreNamed(t *testing.T) {
 	f(func(s *Spec) { s.URL = &URL{Base: "example.com"} }, "example.com", "https://")
 	f(func(s *Spec) { s.URL = &URL{Tail: make([]string, 65)} }, "65 names")
 	f(func(s *Spec) { s.Sorted = &Sorted{} }, "no {@sorted}")
+	f(func(s *Spec) { s.Alternatives = make([]Spec, 5) }, "alternatives", "at most 4")
+	f(func(s *Spec) { s.Alternatives = []Spec{{Input: "x"}} }, "alternative 1", `"x"`)
+	f(func(s *Spec) { s.Alternatives = []Spec{{Alternatives: make([]Spec, 1)}} }, "alternative 1", "list them all in one")
+}
+
+func TestBadOrdersAreNamed(t *testing.T) {
+	f := badSetting(t)
+	comma := ","
 	sorted := func(o Sorted) func(*Spec) {
 		return func(s *Spec) { s.Input, s.Sorted = "sorted", &o }
 	}
@@ -92,9 +106,8 @@ func TestBadSettingsAreNamed(t *testing.T) {
 	f(sorted(Sorted{Keys: "optional"}), "keys", "optional")
 	f(sorted(Sorted{Values: "x"}), "values")
 	f(sorted(Sorted{Fields: map[string]string{"a": "x"}, Join: &comma}), "field a")
-	f(func(s *Spec) { s.Alternatives = make([]Spec, 5) }, "alternatives", "at most 4")
-	f(func(s *Spec) { s.Alternatives = []Spec{{Input: "x"}} }, "alternative 1", `"x"`)
-	f(func(s *Spec) { s.Alternatives = []Spec{{Alternatives: make([]Spec, 1)}} }, "alternative 1", "list them all in one")
+	long := strings.Repeat("-", 300)
+	f(sorted(Sorted{Join: &long}), "join of 300 bytes", "256")
 }
 
 func TestWeakSchemesSaySo(t *testing.T) {
@@ -115,7 +128,7 @@ func TestWeakSchemesSaySo(t *testing.T) {
 	f("standard-webhooks", "")
 	f("standard-webhooks-ed25519", "")
 	f("stripe-like", "")
-	f("admob", "")
+	f("admob", "escapes are undone before signing, so that a value may be split at an &")
 	f("shared-secret-header", "the secret itself is sent, and nothing is signed")
 	s := system(t, "outpost")
 	s.Timestamp = &Timestamp{Place: Place{In: "header:X-Time"}}
@@ -195,7 +208,7 @@ func TestPublicKeys(t *testing.T) {
 func TestCheckSecret(t *testing.T) {
 	f := func(form, secret, want string) {
 		t.Helper()
-		v := compiled(t, Spec{Algorithm: "hmac-sha256", Input: "body", Secret: form, Signature: Place{In: "header:s"}})
+		v := compiled(t, Spec{Algorithm: "hmac-sha256", Input: "body", SecretEncoding: form, Signature: Place{In: "header:s"}})
 		err := v.CheckSecret([]byte(secret))
 		if (err == nil) != (want == "") || err != nil && (!strings.Contains(err.Error(), want) || strings.Contains(err.Error(), secret) && secret != "") {
 			t.Errorf("%s %q: %v, want %q", form, secret, err, want)

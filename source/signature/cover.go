@@ -187,6 +187,9 @@ func (v *Verifier) weakness() string {
 	if sc.algorithm.family == familyHash && sc.parts[0].kind == partSecret && !sc.ends(partSecret) && len(sc.inner.steps) == 0 {
 		parts = append(parts, "the secret stands first, so that the last field may be lengthened")
 	}
+	if sc.unescape {
+		parts = append(parts, "escapes are undone before signing, so that a value may be split at an &")
+	}
 	if sc.timestamp != nil && !sc.has(partTimestamp) && sc.covers(sc.timestamp.ref) == CoverNone {
 		parts = append(parts, "the timestamp is not signed")
 	}

@@ -82,10 +82,11 @@ func (x *explainer) scheme(sc *scheme) {
 	}
 	if sc.id != nil {
 		why := x.identify(sc)
-		x.add("id", why == "", "%s is %q %s", sc.id.where(), x.id, why)
 		if why != "" {
+			x.add("id", false, "%s: looked in %s", why, sc.id.where())
 			return
 		}
+		x.add("id", true, "%s is %q", sc.id.where(), x.id)
 	}
 	if why := x.bodyCounts(sc); why != "" {
 		x.add("input", false, "%s: the body has %d bytes", why, len(x.r.Body))
@@ -147,9 +148,12 @@ func (x *explainer) explainInput(sc *scheme) {
 	}
 	x.add("input", true, "signed is %s%s", shown(input), sc.innerWords())
 	if sc.algorithm.family == familyKey {
-		which, why := x.checkKeys(sc)
-		x.passed = why == ""
-		x.add("key", x.passed, "%s with %d public keys: %s %s", sc.algorithm.name, len(x.s.Keys), which, why)
+		_, why := x.checkKeys(sc)
+		if x.passed = why == ""; x.passed {
+			x.add("key", true, "%s fits the public key %q, of %d", sc.algorithm.name, x.keyID, len(x.s.Keys))
+		} else {
+			x.add("key", false, "%s: %s with %d public keys", why, sc.algorithm.name, len(x.s.Keys))
+		}
 		return
 	}
 	list, why := x.secrets(sc)

@@ -243,3 +243,26 @@ func TestURLs(t *testing.T) {
 	f("header:h", URL{Decode: "percent"}, "url", "/p?a=%41+", base+"/p?a=A+")
 	f("header:h", URL{Decode: "form"}, "query", "/p?a=%41+", "a=A ")
 }
+
+func TestUnsignedBodies(t *testing.T) {
+	f := func(unsigned bool, contentType, body string, want Reason) {
+		t.Helper()
+		s := system(t, "bitlabs")
+		s.UnsignedBody = unsigned
+		v, r, secrets, _, _ := signedSample(t, "bitlabs", &s)
+		r.Method, r.ContentType, r.Body = "POST", contentType, []byte(body)
+		if got := v.Verify(r, secrets, testNow); got.Reason != want {
+			t.Errorf("%s %q: %+v, want %q", contentType, body, got, want)
+		}
+	}
+	f(false, "", "", "")
+	f(false, "", " \r\n", "")
+	f(false, "application/json", "{}", "")
+	f(false, "application/json", `{"a":null}`, "")
+	f(false, "application/json", `{"a":1}`, BodyUnsigned)
+	f(false, formType, "a=1", BodyUnsigned)
+	f(false, "multipart/form-data; boundary=x", "--x--", BodyUnsigned) // a mapper of the source's own may read it
+	f(false, "application/json", `{"a":`, BodyMalformed)
+	f(true, "application/json", `{"a":1}`, "")
+	f(true, "multipart/form-data; boundary=x", "--x--", "")
+}

@@ -30,7 +30,7 @@ type params struct {
 	text   []byte
 	query  string // raw
 	body   []byte // raw
-	fields bool   // the body has some
+	unsaid bool   // the body says nothing: it is blank, {} or the like
 }
 
 func (p *params) name(f *param) []byte  { return p.text[f.name.from:f.name.to] }
@@ -47,20 +47,21 @@ func (p *params) raw(f *param) (name, value []byte) {
 
 // load takes query and body apart, the body as the mapper would.
 func (p *params) load(r *Request, query string) Reason {
-	p.list, p.text, p.query, p.body, p.fields = p.list[:0], p.text[:0], query, r.Body, false
+	p.list, p.text, p.query, p.body, p.unsaid = p.list[:0], p.text[:0], query, r.Body, false
 	if !p.form(query, fromQuery) {
 		return TooMany
 	}
 	inQuery := len(p.list)
-	why := p.loadBody(r)
-	p.fields = len(p.list) > inQuery
+	read, why := p.loadBody(r)
+	p.unsaid = read && len(p.list) == inQuery
 	return why
 }
 
-func (p *params) loadBody(r *Request) Reason {
+// loadBody adds the body's fields; read is false when it is neither form nor JSON.
+func (p *params) loadBody(r *Request) (read bool, why Reason) {
 	body := trimBlanks(r.Body)
 	if len(body) == 0 {
-		return ""
+		return true, ""
 	}
 	bracket := body[0] == '{' || body[0] == '['
 	media, _, _ := strings.Cut(r.ContentType, ";")
@@ -70,18 +71,17 @@ func (p *params) loadBody(r *Request) Reason {
 	switch {
 	case isJSON || bracket:
 		list, size := len(p.list), len(p.text)
-		why := p.json(body)
-		if why == "" || !isForm {
-			return why
+		if why = p.json(body); why == "" || !isForm {
+			return true, why
 		}
 		p.list, p.text = p.list[:list], p.text[:size] // a form may begin with a bracket
 	case !isForm && media != "":
-		return "" // nobody takes it apart
+		return false, "" // the mapper does not take it apart
 	}
 	if !p.form(text(r.Body), fromForm) {
-		return TooMany
+		return true, TooMany
 	}
-	return ""
+	return true, ""
 }
 
 // form adds the fields of a query or form; false means there are too many.

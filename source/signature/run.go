@@ -51,6 +51,9 @@ func (p *runPool) get(r *Request, s *Secrets, now time.Time) *run {
 	if u == nil {
 		u = new(run)
 	}
+	if s == nil {
+		s = new(Secrets)
+	}
 	u.r, u.s, u.now = r, s, now
 	_, u.query, u.hasQuery = strings.Cut(r.URL, "?")
 	if !u.hasQuery && len(r.Query) > 0 {
@@ -60,7 +63,10 @@ func (p *runPool) get(r *Request, s *Secrets, now time.Time) *run {
 }
 
 func (p *runPool) put(u *run) {
-	clear(u.secret[:cap(u.secret)])
+	clear(u.secret[:cap(u.secret)]) // and what secrets were written into
+	for _, b := range [...][]byte{u.buf, u.scratch[0], u.scratch[1]} {
+		clear(b)
+	}
 	u.r, u.s, u.query, u.timestamp, u.id, u.about, u.keyID = nil, nil, "", "", "", "", ""
 	u.params.query, u.params.body, u.isLoaded = "", nil, false
 	u.pathText = u.pathText[:0]

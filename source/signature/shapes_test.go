@@ -267,3 +267,21 @@ func TestPublicBase(t *testing.T) {
 		t.Errorf("path and query apart: %+v", got)
 	}
 }
+
+func TestUndoneEscapesAddNothing(t *testing.T) {
+	v := compiled(t, system(t, "admob"))
+	secrets := &Secrets{Signer: testECDSA, Keys: map[string]PublicKey{"k1": testECDSA.Public()}}
+	r := request("/p?custom_data=x%26reward_amount=99&reward_amount=1&transaction_id=t&key_id=k1", "", nil)
+	place, value, err := v.Sign(r, secrets, testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent := signed(t, r, place, value)
+	if got := v.Verify(sent, secrets, testNow); !got.OK {
+		t.Fatalf("%+v", got)
+	}
+	sent.URL = strings.Replace(sent.URL, "%26", "&", 1)
+	if got := v.Verify(sent, secrets, testNow); got.Reason != FieldRepeated || got.Field != "reward_amount" {
+		t.Errorf("an amount out of custom_data: %+v", got)
+	}
+}

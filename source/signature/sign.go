@@ -37,7 +37,11 @@ func (v *Verifier) Sign(r *Request, s *Secrets, now time.Time) (place, value str
 	out := append([]byte(nil), p.prefix...)
 	out = append(append(out, before...), p.each...)
 	out = appendEncoded(out, p.encoding, sig)
-	return p.where(), p.wrapped(string(out)), nil
+	place = p.where()
+	if p.origin == fromAny { // where it is looked for first
+		place = "query:" + p.name
+	}
+	return place, p.wrapped(string(out)), nil
 }
 
 // wrapped makes an Authorization header of a value that belongs there.

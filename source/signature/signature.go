@@ -57,7 +57,7 @@ const (
 	FieldRepeated      Reason = "field_repeated"  // a signed field has two values
 	BodyMissing        Reason = "body_missing"    // the body alone is signed, and there is none
 	BodyMalformed      Reason = "body_malformed"  // the body is not the form or JSON it should be
-	BodyUnsigned       Reason = "body_unsigned"   // only the URL is signed, and the body has fields
+	BodyUnsigned       Reason = "body_unsigned"   // only the URL is signed, and the body says something
 	TailUnsigned       Reason = "tail_unsigned"   // parameters follow where the signed URL ends
 	KeyUnknown         Reason = "key_unknown"     // no public key of that id, or none at all
 	ObjectUnknown      Reason = "object_unknown"  // nothing was issued under that object
@@ -97,7 +97,7 @@ type PublicKey = crypto.PublicKey
 // Secrets are what a source's requests are checked against. Verify reads them
 // and keeps nothing; they must not change while it runs.
 type Secrets struct {
-	Current       []byte    // as the sender shows it, see Spec.Secret
+	Current       []byte    // as the sender shows it, see Spec.SecretEncoding
 	Previous      []byte    // still good, during a rotation
 	PreviousUntil time.Time // when Previous ceases to be good; zero is never
 
@@ -127,7 +127,7 @@ var whichNames = [...]string{"none", "current", "previous", "object", "key"}
 func (w Which) String() string { return whichNames[w] }
 
 // Outcome is what Verify found. A refusal has a Reason, and in Field what it
-// is about, a name out of the scheme.
+// is about, a name out of the scheme or, cut short, out of the request.
 type Outcome struct {
 	OK          bool
 	Reason      Reason

@@ -72,10 +72,7 @@ func headerOf(h http.Header) func(string) (string, bool) {
 func signed(t testing.TB, r *Request, place, value string) *Request {
 	t.Helper()
 	q := *r
-	origin, name, ok := strings.Cut(place, ":")
-	if !ok { // a plain name may stand anywhere
-		origin, name = "query", place
-	}
+	origin, name, _ := strings.Cut(place, ":")
 	switch origin {
 	case "query":
 		pair := name + "=" + string(appendEscape(nil, []byte(value), &escapes[1]))

@@ -40,7 +40,7 @@ type listed struct {
 var sortedFrom = map[string][]origin{"": {fromQuery}, "query": {fromQuery}, "form": {fromForm}, "json": {fromJSON}, "params": {fromQuery, fromForm}}
 
 func compileSorted(s *Sorted) (r *sortedRule, err error) {
-	r = &sortedRule{except: s.Except, raw: s.Raw, join: "&", fields: map[string]*pipe{}}
+	r = &sortedRule{except: slices.Clone(s.Except), raw: s.Raw, join: "&", fields: map[string]*pipe{}}
 	origins, ok := sortedFrom[s.From]
 	if !ok {
 		return nil, fmt.Errorf("sorted: from %q: want query, form, json or params", s.From)
@@ -50,6 +50,9 @@ func compileSorted(s *Sorted) (r *sortedRule, err error) {
 	}
 	if s.Join != nil {
 		r.join = *s.Join
+	}
+	if len(r.join) > SettingBytesMax {
+		return nil, fmt.Errorf("sorted: join of %d bytes: at most %d", len(r.join), SettingBytesMax)
 	}
 	if r.by, err = s.order(); err != nil {
 		return nil, err

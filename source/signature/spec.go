@@ -8,7 +8,7 @@ package signature
 //
 //	algorithm: hmac-sha256                        # Standard Webhooks
 //	input: "{@id}.{@timestamp}.{@body}"
-//	secret: whsec
+//	secret_encoding: whsec
 //	signature: {in: "header:webhook-signature", list: " ", each: "v1,", encoding: base64}
 //	timestamp: {in: "header:webhook-timestamp"}
 //	id: {in: "header:webhook-id"}
@@ -66,9 +66,10 @@ type Spec struct {
 	Sorted *Sorted `json:"sorted,omitempty"` // what {@sorted} is
 	URL    *URL    `json:"url,omitempty"`    // what {@url} and {@query} are
 
-	// Secret is how the secret's text becomes bytes: raw (default), hex, base64
-	// (either alphabet, padded or not), or whsec (base64 after whsec_).
-	Secret string `json:"secret,omitempty"`
+	// SecretEncoding is how the secret's text becomes bytes: raw (default), hex,
+	// base64 (either alphabet, padded or not), or whsec (base64 after whsec_).
+	// The secret itself is never part of a scheme.
+	SecretEncoding string `json:"secret_encoding,omitempty"`
 
 	// Object is the field that names the object whose own secret is used; the
 	// caller looks it up. With the algorithm secret this is a key that was
@@ -84,8 +85,8 @@ type Spec struct {
 	// of 32 bytes each.
 	ECDSA string `json:"ecdsa,omitempty"`
 
-	// UnsignedBody lets requests through whose body has fields though only the
-	// URL is signed.
+	// UnsignedBody lets requests through whose body says something though only
+	// the URL is signed.
 	UnsignedBody bool `json:"unsigned_body,omitempty"`
 
 	// Alternatives are tried in turn when the scheme refuses, for senders whose

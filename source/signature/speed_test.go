@@ -1,6 +1,7 @@
 package signature
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -68,6 +69,38 @@ func BenchmarkVerify(b *testing.B) {
 			}
 		})
 	}
+	hostile := map[string]*Request{
+		"ayet":     request("/p?"+strings.Repeat("A&a&", FieldsMax/2)[:FieldsMax*2-4]+"&"+strings.Repeat("x", 60_000), "", map[string]string{"X-Ayetstudios-Security-Hash": strings.Repeat("0", 64)}),
+		"pollfish": request("/p?"+strings.Repeat("%54x_id&", FieldsMax-1)+"signature="+strings.Repeat("A", 27)+"%3D", "", nil),
+		"callrail": request("/p", strings.Repeat("[", 60_000), map[string]string{"Signature": strings.Repeat("A", 27) + "="}),
+	}
+	for _, name := range sortedKeys(hostile) {
+		v, secrets := compiled(b, system(b, name)), &Secrets{Current: []byte(testSecret), Previous: []byte("x")}
+		b.Run("hostile-"+name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if out := v.Verify(hostile[name], secrets, testNow); out.OK {
+					b.Fatal(out)
+				}
+			}
+		})
+	}
+	var distinct strings.Builder
+	for i := range SortedFieldsMax {
+		fmt.Fprintf(&distinct, "%09d=x&", i)
+	}
+	for i := range FieldsMax - SortedFieldsMax - 1 {
+		fmt.Fprintf(&distinct, "%09d=x&", i%SortedFieldsMax)
+	}
+	hostileSorted := request("/p?"+distinct.String(), "", map[string]string{"X-Ayetstudios-Security-Hash": strings.Repeat("0", 64)})
+	b.Run("hostile-names", func(b *testing.B) {
+		v := compiled(b, system(b, "ayet"))
+		for b.Loop() {
+			if out := v.Verify(hostileSorted, &Secrets{Current: []byte("x"), Previous: []byte("y")}, testNow); out.OK {
+				b.Fatal(out)
+			}
+		}
+	})
 	b.Run("forged", func(b *testing.B) {
 		s := system(b, "standard-webhooks")
 		v, r, _, _, _ := signedSample(b, "standard-webhooks", &s)

@@ -73,7 +73,7 @@ func (u *run) bodyCounts(sc *scheme) (why Reason) {
 	if !sc.urlOnly || len(u.r.Body) == 0 {
 		return ""
 	}
-	if why = u.loaded(); why == "" && u.params.fields {
+	if why = u.loaded(); why == "" && !u.params.unsaid {
 		why = BodyUnsigned
 	}
 	return why
@@ -95,6 +95,9 @@ func (u *run) secrets(sc *scheme) (list [2]shared, why Reason) {
 				why = FieldMissing
 			}
 			return list, why
+		}
+		if len(name) > IDBytesMax {
+			return list, TooLong
 		}
 		if u.s.Lookup == nil {
 			return list, SecretMissing

@@ -12,6 +12,7 @@ CREATE TABLE unmapped (
   PRIMARY KEY (stream, seq)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX unmapped_source ON unmapped (source, stream, seq);
+CREATE INDEX unmapped_age ON unmapped (received_at);
 
 -- What a partner's mapper burnt for the record, told with its first report.
 ALTER TABLE verdict ADD COLUMN fuel INTEGER NOT NULL DEFAULT 0;
