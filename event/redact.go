@@ -36,6 +36,10 @@ func RedactQuery(dst []byte, s string) []byte {
 			pair = s[:i+1]
 		}
 		s = s[len(pair):]
+		if !MayHoldSecret(pair) {
+			dst = append(dst, pair...)
+			continue
+		}
 		dst = redactPair(dst, pair)
 	}
 	return dst

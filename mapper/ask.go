@@ -112,7 +112,7 @@ func (m *Mapper) askFor(ctx context.Context, w *worker, j *job) {
 			continue
 		}
 		a := w.ask(ctx, p, j.rec)
-		if a.out != nil && (v.Broken() || j.instead != nil) {
+		if a.out != nil && (j.instead != nil || v.suspect(now)) {
 			a.check()
 		}
 		switch {

@@ -20,6 +20,7 @@ const (
 // one postback now and then is tried.
 type breaker struct {
 	until atomic.Int64 // when the next try is due, nanoseconds; 0 is closed
+	last  atomic.Int64 // when it broke last
 
 	mu    sync.Mutex
 	traps [BreakerTrapsMax]int64 // when the last ones were, a ring
@@ -56,6 +57,7 @@ func (b *breaker) trapped(now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	at := now.UnixNano()
+	b.last.Store(at)
 	oldest := b.traps[b.next]
 	b.traps[b.next] = at
 	b.next = (b.next + 1) % len(b.traps)

@@ -142,7 +142,9 @@ func (m *Mapper) Map(ctx context.Context, b *event.Batch) error {
 		m.tell(w, &w.jobs[i])
 	}
 	clear(w.jobs)
-	clear(w.groups)
+	for i := range w.groups {
+		w.groups[i] = group{jobs: w.groups[i].jobs[:0]}
+	}
 	return nil
 }
 
@@ -185,7 +187,13 @@ func (w *worker) job(rec *event.Record, set Set, again bool) {
 			return
 		}
 	}
-	w.groups = append(w.groups, group{version: j.version, src: j.src, named: named, jobs: []int{at}})
+	n := len(w.groups)
+	if n < cap(w.groups) {
+		w.groups = w.groups[:n+1]
+	} else {
+		w.groups = append(w.groups, group{})
+	}
+	w.groups[n] = group{version: j.version, src: j.src, named: named, jobs: append(w.groups[n].jobs[:0], at)}
 }
 
 // ungroup takes the last job out of its group: it has to wait.

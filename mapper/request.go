@@ -39,7 +39,7 @@ func (w *worker) request(rec *event.Record, buf []byte, raw bool) (n int) {
 	w.form(w.redacted(rec.Query, event.RedactQuery), fromQuery)
 	for _, h := range rec.Headers {
 		value := h.Value
-		if event.SecretHeader(h.Name) && value != "" {
+		if value != "" && w.isSecretHeader(h.Name) {
 			value = event.Redacted
 		} else {
 			value = w.redacted(value, event.RedactURL)
@@ -103,6 +103,19 @@ func (w *worker) pair(k abi.Kind, name, text string) bool {
 	return true
 }
 
+// isSecretHeader is event.SecretHeader, remembered.
+func (w *worker) isSecretHeader(name string) bool {
+	is, known := w.headers[name]
+	if known {
+		return is
+	}
+	is = event.SecretHeader(name)
+	if len(w.headers) < maskedNamesMax && len(name) <= NameBytesMax {
+		w.headers[strings.Clone(name)] = is
+	}
+	return is
+}
+
 // isSecret is event.SecretName of each part of a name, remembered.
 func (w *worker) isSecret(name string) bool {
 	is, known := w.masked[name]
@@ -118,7 +131,11 @@ func (w *worker) isSecret(name string) bool {
 
 // lower gives s in lower case.
 func (w *worker) lower(s string) string {
-	if strings.IndexFunc(s, func(r rune) bool { return 'A' <= r && r <= 'Z' }) < 0 {
+	i := 0
+	for i < len(s) && (s[i] < 'A' || s[i] > 'Z') {
+		i++
+	}
+	if i == len(s) {
 		return s
 	}
 	p := w.b.Copy([]byte(s))

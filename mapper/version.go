@@ -80,6 +80,16 @@ func (v *Version) Trouble() string {
 	return ""
 }
 
+// trustedCalls is how many postbacks a version has to map before its outputs
+// are read only when they are told.
+const trustedCalls = 1000
+
+// suspect reports whether an output has to be read at once, before the next
+// postback is asked for: of a version that is new, or that broke of late.
+func (v *Version) suspect(now time.Time) bool {
+	return v.Stats.Calls.Load() < trustedCalls || now.UnixNano()-v.breaker.last.Load() < int64(BreakerWindow)
+}
+
 // Broken reports whether v is kept from running for having trapped too often.
 func (v *Version) Broken() bool { return v.breaker.open() }
 

@@ -38,6 +38,7 @@ type worker struct {
 	kinds    [origins]abi.Kind // of the pairs of each origin
 	told     *told             // set while what one said is read
 	said     told              // what told points to, reused
+	headers  map[string]bool   // names of headers that were met: whether they hold secrets
 	masked   map[string]bool   // names of extra fields that were met: whether they are a secret's
 	plain    []byte            // query and body without their secrets
 	jobs     []job             // of the batch, one per record
@@ -65,7 +66,7 @@ func newWorker(m *Builtin) *worker {
 	return &worker{
 		m:      m,
 		tables: map[*source.Source]*table{},
-		masked: map[string]bool{},
+		masked: map[string]bool{}, headers: map[string]bool{},
 		fields: make([]field, 0, FieldsMax),
 		scan:   scanner{seed: m.seed},
 	}

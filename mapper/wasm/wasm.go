@@ -37,7 +37,7 @@ type Config struct {
 	CacheDir string
 
 	// InstanceBytesMax bounds the memory of a Worker's instances together,
-	// as far as it is committed; 0 is 256 MiB. One instance may stay above it.
+	// as far as it is committed; 0 is 512 MiB. One instance may stay above it.
 	InstanceBytesMax int64
 
 	// CallsPerInstanceMax is how often an instance is called before a new
@@ -80,7 +80,7 @@ var ErrClosed = errors.New("mapper program is closed")
 // Open returns an engine. Its errors are about CacheDir.
 func Open(ctx context.Context, c Config) (*Engine, error) {
 	if c.InstanceBytesMax == 0 {
-		c.InstanceBytesMax = 256 << 20
+		c.InstanceBytesMax = 512 << 20
 	}
 	if c.CallsPerInstanceMax == 0 {
 		c.CallsPerInstanceMax = 1_000_000

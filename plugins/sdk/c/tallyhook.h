@@ -59,6 +59,7 @@ static th_u8 th_buffer[TH_BUFFER_BYTES];
 static th_u8 th_output[TH_OUTPUT_BYTES];
 static th_u32 th_pairs_at, th_body_at, th_end;            /* of the request, offsets into th_buffer */
 static th_u32 th_at, th_report_at, th_reports, th_extras; /* of the output; th_report_at: where this report begins */
+static th_text th_keys[64];
 static th_u32 th_seen;                                    /* bit per field of this report, bit 0 its error text */
 static th_bool th_begun, th_full;
 
@@ -289,17 +290,13 @@ static th_bool th_set(th_u16 field, th_text v) {
 static th_bool th_extra(th_text key, th_text value) {
   th_begun = 1;
   if (!key.n || th_extras == TH_EXTRAS || key.n > TH_LONG_BYTES || value.n > TH_LONG_BYTES - key.n) return 0;
-  for (th_u32 i = th_report_at, n; i < th_at; i += 4 + n) {
-    n = th_output[i + 2] | th_output[i + 3] << 8;
-    if (th_output[i + 1] != 0x80) continue;
-    th_u32 old = th_output[i + 4] | th_output[i + 5] << 8;
-    if (th_equal((th_text){th_output + i + 6, old}, key)) return 0;
-  }
+  for (th_u32 i = 0; i < th_extras; i++)
+    if (th_equal(th_keys[i], key)) return 0;
   if (!th_room(6 + key.n + value.n)) return 0;
   th_u32 from = th_at;
   th_put16(0x8000), th_put16(2 + key.n + value.n), th_put16(key.n);
   if ((!th_copy(key) && !th_utf8(key)) || (!th_copy(value) && !th_utf8(value))) return th_at = from, 0;
-  th_extras++;
+  th_keys[th_extras++] = (th_text){th_output + from + 6, key.n};
   return 1;
 }
 
