@@ -221,5 +221,5 @@ func MapperAway(t testing.TB, bin string, size Size) {
 	w.caughtUp()
 	report := w.judge()
 	w.say("%d events had to wait for their mapper", report.Waited)
-	w.undelayed(begin.Add(otherMax), time.Now(), sourceID(traffic.Buyers[2]), sourceID(traffic.Buyers[3]))
+	w.undelayed(begin.Add(time.Second), time.Now(), sourceID(traffic.Buyers[2]), sourceID(traffic.Buyers[3]))
 }
