@@ -14,7 +14,7 @@ PACKAGES    := ./...
 UNRACED     := ./bench/faults ./cmd/tallyhook $(shell git grep -lE '^//go:build !race' -- '*.go' | xargs -n 1 dirname | sort -u | sed 's|^|./|')
 RACED       := $(shell go list ./... 2>/dev/null | grep -v /bench/faults)
 
-.PHONY: help run build test race fuzz bench check demo crash faults services
+.PHONY: help run build test race fuzz bench check demo crash faults services plugins
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,11 +31,14 @@ test: check services ## all tests: formatting, vet, staticcheck, every suite wit
 	@if scripts/compiler; then $(MAKE) --no-print-directory race && go test -p 1 $(UNRACED); \
 	else $(MAKE) --no-print-directory race && go test -p 1 $(PACKAGES); fi; rc=$$?; scripts/services down; exit $$rc
 
+plugins: ## build the example mappers in C, Rust and AssemblyScript, bit for bit as they are committed
+	plugins/build
+
 services: ## install (where they are not there) and start the Redis, Postgres and ClickHouse that tests use
 	scripts/services up -idle 2h
 
 race: ## every suite with the race detector, where a C compiler is at hand
-	@if scripts/compiler; then CGO_ENABLED=1 go test -race -skip "^TestStoriesOnServers$$" $(RACED); \
+	@if scripts/compiler; then CGO_ENABLED=1 go test -race -skip "^Test(Mapper)?StoriesOnServers$$" $(RACED); \
 	elif [ "$$CI" = true ]; then echo "make race: the race detector needs a C compiler" >&2; exit 1; \
 	else echo "make race: SKIPPED, the race detector needs a C compiler" >&2; fi
 

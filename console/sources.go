@@ -17,12 +17,17 @@ import (
 type sourceView struct {
 	store.SourceInfo
 	URL         string `json:"url"`
+	PasteURL    string `json:"paste_url,omitempty"` // the same with what the preset has to be pasted behind it
 	SecretValue string `json:"secret_value,omitempty"`
 }
 
 func (c *Console) view(info store.SourceInfo) sourceView {
 	base := strings.TrimRight(c.cfg.PostbackBase, "/")
-	return sourceView{SourceInfo: info, URL: base + "/v1/postbacks/" + string(info.Token)}
+	v := sourceView{SourceInfo: info, URL: base + "/v1/postbacks/" + string(info.Token)}
+	if p, err := source.PresetOf(info.Preset); err == nil && p.Query != "" {
+		v.PasteURL = v.URL + "?" + p.Query
+	}
+	return v
 }
 
 func (c *Console) listSources(w http.ResponseWriter, r *request) error {

@@ -34,7 +34,7 @@ var (
 // Token and secrets are the caller's to set. Errors name the offending value.
 func Compile(s Spec) (*Source, error) {
 	src := &Source{Spec: s, Seen: new(Counters)}
-	for _, step := range []func(*Source) error{compileNames, compileMapper, compileFields, compileStatuses, compileMatch, compileLimits, compileMoney, compileReply} {
+	for _, step := range []func(*Source) error{compileNames, compileMapper, compilePreset, compileFields, compileStatuses, compileMatch, compileLimits, compileMoney, compileReply} {
 		if err := step(src); err != nil {
 			return nil, fmt.Errorf("source %q: %w", s.ID, err)
 		}
@@ -60,8 +60,23 @@ func compileNames(src *Source) error {
 	return nil
 }
 
+// compilePreset takes over what the preset knows of the sender. A mapper knows
+// that itself.
+func compilePreset(src *Source) error {
+	preset, err := PresetOf(src.Spec.Preset)
+	if err != nil {
+		return err
+	}
+	if src.MapperName == "" {
+		preset.fill(&src.Spec)
+	} else if preset.Name != "generic" {
+		return fmt.Errorf("preset %q: mapper %q knows the sender itself; leave one of the two out", preset.Name, src.Spec.Mapper)
+	}
+	return nil
+}
+
 func compileFields(src *Source) error {
-	preset, err := presetOf(src.Spec.Preset)
+	preset, err := PresetOf(src.Spec.Preset)
 	if err != nil {
 		return err
 	}

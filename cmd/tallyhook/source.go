@@ -8,16 +8,19 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/tallyhook/tallyhook/source"
 )
 
 type sourceCmd struct {
-	List   sourceListCmd   `cmd:"" help:"List sources."`
-	Show   sourceShowCmd   `cmd:"" help:"Show a source with its URL and what it refused of late."`
-	Create sourceCreateCmd `cmd:"" help:"Create a source; prints the URL to hand out and, this once, its secret."`
-	Rotate sourceRotateCmd `cmd:"" help:"Renew a source's token (and with it its URL) or its secret."`
-	Pause  sourcePauseCmd  `cmd:"" help:"Pause a source: what comes is kept and ignored."`
-	Resume sourceResumeCmd `cmd:"" help:"Resume a paused source."`
-	Delete sourceDeleteCmd `cmd:"" help:"Delete a source: its URL stops working, its events stay."`
+	List    sourceListCmd    `cmd:"" help:"List sources."`
+	Show    sourceShowCmd    `cmd:"" help:"Show a source with its URL and what it refused of late."`
+	Presets sourcePresetsCmd `cmd:"" help:"List what is known of kinds of senders, or show one."`
+	Create  sourceCreateCmd  `cmd:"" help:"Create a source; prints the URL to hand out and, this once, its secret."`
+	Rotate  sourceRotateCmd  `cmd:"" help:"Renew a source's token (and with it its URL) or its secret."`
+	Pause   sourcePauseCmd   `cmd:"" help:"Pause a source: what comes is kept and ignored."`
+	Resume  sourceResumeCmd  `cmd:"" help:"Resume a paused source."`
+	Delete  sourceDeleteCmd  `cmd:"" help:"Delete a source: its URL stops working, its events stay."`
 }
 
 const sourcesPath = "/api/v1/sources"
@@ -251,11 +254,19 @@ func (a *app) printHandOut(raw json.RawMessage) error {
 		ID          string `json:"id"`
 		URL         string `json:"url"`
 		SecretValue string `json:"secret_value"`
+		Preset      string `json:"preset"`
+		PasteURL    string `json:"paste_url"`
 	}
 	if err := json.Unmarshal(raw, &src); err != nil {
 		return err
 	}
 	handOut(a.out, src.ID, src.URL, src.SecretValue)
+	if src.PasteURL != "" {
+		fmt.Fprintf(a.out, "paste   %s\n        at the sender; the words in brackets are the sender's own and are filled in there\n", printable(src.PasteURL))
+	}
+	if p, err := source.PresetOf(src.Preset); err == nil && !p.Verified {
+		fmt.Fprintf(a.errOut, "warning: what is known of %s rests on guesses; compare the first requests with \"tallyhook event ID\", and name in fields what differs\n", p.Title)
+	}
 	return nil
 }
 
