@@ -23,20 +23,20 @@ import (
 //
 // EXAMPLES is the folder of the SDKs' examples, KEY the file of the operator's
 // key. Go builds with the cache of who runs the test.
-func TestMapperStories(t *testing.T) { playMapperStories(t, nil) }
+func TestMapperStories(t *testing.T) { playMapperStories(t, "testdata/mapper", nil) }
 
 // TestMapperStoriesOnServers plays them on a Postgres, a Redis and a
 // ClickHouse, which only the environment names.
 func TestMapperStoriesOnServers(t *testing.T) {
 	index := services.Redis(t).URL
-	playMapperStories(t, func(t testing.TB, set func(name, value string)) {
+	playMapperStories(t, "testdata/mapper", func(t testing.TB, set func(name, value string)) {
 		set("TALLYHOOK_STORE", services.Postgres(t))
 		set("TALLYHOOK_INDEX", index)
 		set("TALLYHOOK_ACTIVITY", services.ClickHouse(t))
 	})
 }
 
-func playMapperStories(t *testing.T, backends func(t testing.TB, set func(name, value string))) {
+func playMapperStories(t *testing.T, dir string, backends func(t testing.TB, set func(name, value string))) {
 	examples, err := filepath.Abs("../../plugins/examples")
 	if err != nil {
 		t.Fatal(err)
@@ -46,7 +46,7 @@ func playMapperStories(t *testing.T, backends func(t testing.TB, set func(name, 
 		t.Fatal(err)
 	}
 	cache, modules, _ := strings.Cut(strings.TrimSpace(string(caches)), "\n")
-	testscript.Run(t, testscript.Params{Dir: "testdata/mapper", RequireExplicitExec: true,
+	testscript.Run(t, testscript.Params{Dir: dir, RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {
 			if backends != nil {
 				backends(e.T().(testing.TB), e.Setenv)
