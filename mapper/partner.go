@@ -256,13 +256,16 @@ func (w *worker) tell(j *job, name string, a *answer) {
 		e.Mapper, e.Report.Invalid, e.Report.Detail = name, a.fault.reason, a.fault.detail
 		w.digest = event.Identify(e, j.rec.Source, "", w.digest)
 	case a.trap != nil:
-		w.broke(j.rec, name, a.fuel, reasonOf(a.trap), event.Detail{Got: w.got(a.trap.Text), Limit: a.trap.Fuel})
+		w.broke(j.rec, name, a.fuel, reasonOf(a.trap), event.Detail{Got: w.printable(cut(a.trap.Text, trapTextBytesMax)), Limit: a.trap.Fuel})
 	case a.out != nil:
 		w.reportsOf(j.rec, name, a.fuel, a.out)
 	default:
 		w.nothing(j.rec, name, a.fuel, a.code)
 	}
 }
+
+// trapTextBytesMax is how much of a trap's text is kept: it names the function.
+const trapTextBytesMax = 200
 
 func reasonOf(t *wasm.Trap) event.Reason {
 	switch t.Class {

@@ -50,6 +50,19 @@ type upload struct {
 	cases        []vectors.Case
 }
 
+// smallVector is the size of a request below which vectors may be too small to
+// tell how much fuel the largest ones take.
+const smallVector = 4 << 10
+
+// largest is the size of the largest request among the vectors.
+func (u *upload) largest() (bytes int) {
+	for i := range u.cases {
+		r := &u.cases[i].Record
+		bytes = max(bytes, len(r.Query)+len(r.Body))
+	}
+	return bytes
+}
+
 // readUpload reads module, configuration (none when its name is empty) and the
 // folder of vectors.
 func readUpload(module, config, folder string) (up *upload, err error) {

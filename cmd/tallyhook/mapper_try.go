@@ -35,6 +35,9 @@ func (m mapperTestCmd) Run(a *app) error {
 	}
 	if err == nil && v.Admitted && !m.JSON {
 		_, err = fmt.Fprintln(a.out, "\nA node would admit it.")
+		if largest := up.largest(); err == nil && largest < smallVector {
+			_, err = fmt.Fprintf(a.out, "Its largest vector is a request of %d bytes, and the limit of fuel comes from the dearest vector: if larger requests are to be\nexpected (a node takes bodies of 65,536 bytes), add one as large.\n", largest)
+		}
 	}
 	if err != nil {
 		return err

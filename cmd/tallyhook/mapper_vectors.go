@@ -4,10 +4,16 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 
 	"github.com/tallyhook/tallyhook/mapper/vectors"
 )
+
+// vectorsLastMax is how many postbacks a node makes vectors of at once.
+const vectorsLastMax = 100
 
 type mapperVectorsCmd struct {
 	Dir          string `arg:"" help:"Folder to write into; files that are there are never overwritten."`
@@ -18,8 +24,8 @@ type mapperVectorsCmd struct {
 }
 
 func (m mapperVectorsCmd) Run(a *app) error {
-	if m.Last < 1 || m.Last > vectors.CasesMax {
-		return usagef("--last %d: want 1 to %d", m.Last, vectors.CasesMax)
+	if m.Last < 1 || m.Last > vectorsLastMax {
+		return usagef("--last %d: want 1 to %d", m.Last, vectorsLastMax)
 	}
 	return a.withNode(m.remote, func(c *client) error {
 		path := sourcePath(m.Source) + "/vectors?" + url.Values{"last": {strconv.Itoa(m.Last)}}.Encode()
@@ -38,9 +44,17 @@ func (m mapperVectorsCmd) Run(a *app) error {
 			fmt.Fprintf(a.errOut, "source %s has no postbacks to make vectors of: \"tallyhook activity --source %s\" lists what came\n", m.Source, quoteArg(m.Source))
 			return nil
 		}
-		if err := vectors.WriteDir(m.Dir, cases); err != nil {
+		fresh := slices.DeleteFunc(slices.Clone(cases), func(c vectors.Case) bool {
+			_, err := os.Stat(filepath.Join(m.Dir, c.Name+vectors.FileEnd))
+			return err == nil
+		})
+		if err := vectors.WriteDir(m.Dir, fresh); err != nil {
 			return err
 		}
+		if kept := len(cases) - len(fresh); kept > 0 {
+			fmt.Fprintf(a.out, "%s that were there already stay as they are\n", plural(int64(kept), "vector"))
+		}
+		cases = fresh
 		fmt.Fprintf(a.out, "%s in %s: what stands below \"-- reports --\" is what the mapper said then; edit it to what it ought to say\n",
 			plural(int64(len(cases)), "vector"), m.Dir)
 		return nil

@@ -19,7 +19,7 @@ const (
 	mappersFolder       = "mappers"
 	mapperWarmMax       = time.Second      // how long the stream waits for mappers at the start
 	mapperSettleMax     = 3 * time.Second  // how long a change waits for them
-	mapperTryAgain      = 30 * time.Second // after a version could not be made ready
+	mapperTryAgain      = 10 * time.Second // after a version could not be made ready
 	mapperLinger        = 15 * time.Second // how long a version that nobody names is kept
 	shadowFlushInterval = 3 * time.Second
 )
@@ -63,6 +63,7 @@ type loadedVersion struct {
 	failed  time.Time     // when it could not be loaded last
 	pause   time.Duration // until it is tried again
 	leftAt  time.Time     // since when nobody names it
+	broken  bool          // left alone, when last looked at
 }
 
 func (n *node) openMappers(ctx context.Context) error {
@@ -153,6 +154,7 @@ func (m *mappers) run(ctx context.Context) error {
 				again = true
 			case <-tick.C:
 				m.flushShadow(ctx)
+				m.watchHealth()
 				again = m.due()
 			}
 		}
@@ -206,6 +208,19 @@ func (m *mappers) settle(ctx context.Context) (next *loadedVersion) {
 		m.atRest(asked)
 	}
 	return next
+}
+
+// watchHealth logs when a version begins and ends to be left alone.
+func (m *mappers) watchHealth() {
+	for _, r := range m.known {
+		switch broken := r.version.Broken(); {
+		case broken && !r.broken:
+			m.node.log.Warn("a mapper breaks again and again: it is left alone and tried now and then, its postbacks wait", "mapper", r.version.Name)
+		case !broken && r.broken:
+			m.node.log.Info("a mapper works again; what waited for it is mapped", "mapper", r.version.Name)
+		}
+		r.broken = r.version.Broken()
+	}
 }
 
 // atRest tells those who wait that everything that was wanted has been tried.
