@@ -104,6 +104,9 @@ func Run(ctx context.Context, cfg Config) (*Result, string, error) {
 		return nil, "", fmt.Errorf("bench: %w", err)
 	}
 	defer os.RemoveAll(temp)
+	if temp, err = filepath.Abs(temp); err != nil { // some parts run in folders of their own
+		return nil, "", err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends every process that is left
 	b := &bench{cfg: cfg, temp: temp, begin: cfg.Now()}
