@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tallyhook/tallyhook/event"
+	"github.com/tallyhook/tallyhook/mapper/abi"
 	"github.com/tallyhook/tallyhook/mapper/moduletest"
 	"github.com/tallyhook/tallyhook/source"
 )
@@ -135,5 +136,22 @@ func TestNoneOvertakes(t *testing.T) {
 	}
 	if len(h.b.Events) > 0 && n != 1 {
 		t.Errorf("waiting record 1 was passed over, %d was mapped first: %q", n, got)
+	}
+}
+
+// Outputs of very many reports fill no memory: from a bound on, what can wait does.
+func TestManyReportsFillNoMemory(t *testing.T) {
+	h := newHost(t, source.Spec{ID: "own", Mapper: "acme"})
+	h.version("acme", 1, says(strings.Repeat(output(abi.FieldNextReport, ""), abi.ReportsMax-1)))
+	var list []event.Record
+	for range 100 {
+		list = append(list, h.record("own", ""))
+	}
+	h.told(list...)
+	if n := len(h.b.Events); n > event.BatchEventsMax+abi.ReportsMax+len(list) {
+		t.Fatalf("%d events of %d records", n, len(list))
+	}
+	if last := &h.b.Events[len(h.b.Events)-1]; !last.Report.Unmapped {
+		t.Fatalf("the last record ended as %q", last.Report.Invalid)
 	}
 }

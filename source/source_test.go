@@ -123,6 +123,7 @@ func TestCompileErrors(t *testing.T) {
 	f(source.Spec{Mapper: "acme@1000001"}, `version "1000001"`)
 	f(source.Spec{Mapper: "acme", Fields: map[string][]string{"payout": {"p"}}}, `mapper "acme"`, "fields")
 	f(source.Spec{Mapper: "acme", Transforms: source.Transforms{Cents: true}}, "transforms", "plain decimals")
+	f(source.Spec{Mapper: "acme", Identity: "lead_hash"}, `identity "lead_hash"`, "not shown")
 	f(source.Spec{Mapper: "acme", MapperFallback: "last"}, `mapper_fallback "last"`, "previous")
 	f(source.Spec{Mapper: "acme@3", MapperFallback: "previous"}, "pinned", "@3")
 	f(source.Spec{Statuses: map[string][]string{"sale": {"1"}}}, "statuses.sale", "ignore")
