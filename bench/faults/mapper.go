@@ -37,24 +37,12 @@ const (
 // newLone starts a node on its own disk alone: SQLite, memory, no servers.
 func newLone(t testing.TB, bin string, size Size) *world {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "tallyhook-faults-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("the evidence is in %s", dir)
-			return
-		}
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	w := &world{TB: t, size: size, dir: dir, bin: bin}
+	w := emptyWorld(t, bin, size)
 	w.activity.Server = new(services.Server) // views, which no URL reaches
 	m := w.add()
 	m.cfg.Args = []string{"--node-name", m.name}
 	w.restart(m)
+	var err error
 	if w.key, err = m.Key(); err != nil {
 		t.Fatal(err)
 	}

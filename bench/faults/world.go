@@ -50,8 +50,8 @@ type member struct {
 	gone          bool           // for good
 }
 
-// newWorld starts the three servers, each behind a proxy.
-func newWorld(t testing.TB, bin string, size Size) *world {
+// emptyWorld has a folder that outlives a run that fails.
+func emptyWorld(t testing.TB, bin string, size Size) *world {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "tallyhook-faults-")
 	if err != nil {
@@ -66,7 +66,13 @@ func newWorld(t testing.TB, bin string, size Size) *world {
 			t.Error(err)
 		}
 	})
-	w := &world{TB: t, size: size, dir: dir, bin: bin}
+	return &world{TB: t, size: size, dir: dir, bin: bin}
+}
+
+// newWorld starts the three servers, each behind a proxy.
+func newWorld(t testing.TB, bin string, size Size) *world {
+	t.Helper()
+	w := emptyWorld(t, bin, size)
 	for _, b := range []struct {
 		to    *backend
 		start func(testing.TB) *services.Server
