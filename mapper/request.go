@@ -52,7 +52,9 @@ func (w *worker) request(rec *event.Record, buf []byte, raw bool) (n int) {
 	if tooLong(rec) {
 		w.whole.note(event.BodyMalformed, tooLongDetail(rec))
 	} else if body != "" {
-		body = w.redacted(body, event.RedactorOf(rec.ContentType, body))
+		if event.MayHoldSecret(body) { // else it need not be looked at for its form either
+			body = w.redacted(body, event.RedactorOf(rec.ContentType, body))
+		}
 		clean.Body = unsafe.Slice(unsafe.StringData(body), len(body))
 		if !raw {
 			w.partBody(&clean)

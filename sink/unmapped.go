@@ -46,7 +46,7 @@ func recordOf(id event.ID) event.ID {
 // those fresh ones wait whose source has earlier ones that do. It gives the
 // fresh events that are left: a record that waits has one.
 func (w *work) queue(again, fresh []event.Event) ([]event.Event, error) {
-	if w.oldest == 0 && !slices.ContainsFunc(fresh, func(e event.Event) bool { return e.Report.Unmapped }) {
+	if w.oldest == 0 && !anyUnmapped(fresh) {
 		return fresh, nil
 	}
 	w.unmapped, w.queued = map[event.ID]int{}, map[string]bool{}
@@ -81,6 +81,16 @@ func (w *work) queue(again, fresh []event.Event) ([]event.Event, error) {
 		kept++
 	}
 	return fresh[:kept], nil
+}
+
+// anyUnmapped walks by index: an event is large, and this is done for each batch.
+func anyUnmapped(events []event.Event) bool {
+	for i := range events {
+		if events[i].Report.Unmapped {
+			return true
+		}
+	}
+	return false
 }
 
 // lane is the records of one source in one stream: they keep their order.
