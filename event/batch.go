@@ -18,7 +18,7 @@ type Event struct {
 	Fuel     int64  // that a partner's mapper used for the record; told with its first report
 	Again    bool   // the record is one of Batch.Waiting
 	Strong   Digest // identity given by the sender; zero when there is none
-	Reverses Digest // identity of the conversion that a reversal with an id takes back
+	Reverses Digest // identity of the conversion that a reversal or adjustment with an id speaks of
 	Weak     Digest // identity by content
 	Money    Digest // the money fields, to tell a conflict from a repeat
 

@@ -12,8 +12,8 @@ type Digest [16]byte
 // IsZero reports whether d is none.
 func (d Digest) IsZero() bool { return d == Digest{} }
 
-// Identify fills in the identities of e from its report: Strong (and, for a
-// reversal, Reverses) from strongID if that is not "", Weak from everything
+// Identify fills in the identities of e from its report: Strong (and Reverses,
+// for a reversal or an adjustment) from strongID if that is not "", Weak from everything
 // the report says, Money from the fields whose change under one strong
 // identity is a conflict. scratch is used for the encoding and returned grown.
 func Identify(e *Event, source, strongID string, scratch []byte) []byte {
@@ -22,7 +22,7 @@ func Identify(e *Event, source, strongID string, scratch []byte) []byte {
 	if strongID != "" {
 		scratch = appendIdentity(scratch[:0], 's', source, r.Kind, strongID)
 		e.Strong = sum(scratch)
-		if r.Kind == Reversal {
+		if r.Kind != Conversion {
 			scratch = appendIdentity(scratch[:0], 's', source, Conversion, strongID)
 			e.Reverses = sum(scratch)
 		}
@@ -34,6 +34,9 @@ func Identify(e *Event, source, strongID string, scratch []byte) []byte {
 
 	b = appendIdentity(b[:0], 'w', source, r.Kind, "")
 	b = appendMoney(b, r)
+	if r.Query != "" { // a trigger in it may be what is told
+		b = appendText(b, r.Query)
+	}
 	for _, s := range [...]string{r.RefID, r.CallID, r.NetworkCallID, r.Network, r.Caller, r.CallerRaw, r.TransactionID} {
 		b = appendText(b, s)
 	}
@@ -62,7 +65,11 @@ func appendMoney(b []byte, r *Report) []byte {
 	} else {
 		b = append(b, 0)
 	}
-	return appendText(appendText(b, r.Payout.Currency), r.Status)
+	b = appendText(appendText(b, r.Payout.Currency), r.Status)
+	if r.HasReward {
+		b = appendText(binary.AppendVarint(b, int64(r.Reward.Amount)), r.Reward.Currency)
+	}
+	return b
 }
 
 func sum(b []byte) (d Digest) {

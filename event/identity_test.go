@@ -78,7 +78,7 @@ func TestIdentifyStrong(t *testing.T) {
 	if reversal.Reverses != conversion.Strong {
 		t.Error("a reversal does not name its conversion")
 	}
-	if !conversion.Reverses.IsZero() || !adjustment.Reverses.IsZero() {
+	if !conversion.Reverses.IsZero() || adjustment.Reverses != conversion.Strong {
 		t.Error("what is no reversal reverses something")
 	}
 	other := new(Event)

@@ -58,7 +58,9 @@ const (
 	MapperInputLong   Reason = "mapper_input_too_long"
 	MapperUnavailable Reason = "mapper_unavailable" // it cannot be asked now, or others wait for it already
 	MapperPanicked    Reason = "mapper_panicked"
-	Crashed           Reason = "crashed_twice" // the process died on it twice
+	AccountMissing    Reason = "account_missing" // a field that names the account is not there
+	RewardMissing     Reason = "reward_missing"  // what the account is to be credited is not there
+	Crashed           Reason = "crashed_twice"   // the process died on it twice
 	SourceUnknown     Reason = "source_unknown"
 	ReportUnreadable  Reason = "report_unreadable" // what was recorded of it cannot be read again
 )
@@ -78,6 +80,18 @@ const (
 	ReversalBeforehand Reason = "reversal_beforehand" // nothing to take back yet; remembered
 	BuyerSaidZero      Reason = "buyer_said_zero"
 	TakenBack          Reason = "taken_back"
+
+	FirstCounts          Reason = "first_counts"           // Detail.Of has set the value, and the source counts the first
+	TransitionNotAllowed Reason = "transition_not_allowed" // from the word Detail.Value to Detail.Got
+	DailyCapReached      Reason = "daily_cap_reached"      // Detail.Limit millionths a day
+	MoneyUnsigned        Reason = "money_unsigned"         // the signature does not vouch for Detail.Field
+	BelowZero            Reason = "below_zero"             // an adjustment would leave Detail.Value
+	NoSuchTransaction    Reason = "no_such_transaction"    // an adjustment names none that we know
+	NotTriggered         Reason = "not_triggered"          // it neither names a value nor holds the trigger of the call's campaign
+	CallKeyWrong         Reason = "call_key_wrong"         // it does not show the key of its call
+	ConvertedLate        Reason = "converted_late"         // the call had counted as not converted since Detail.Got
+	Released             Reason = "released"               // a person let a held event be booked
+	RefusedByPerson      Reason = "refused_by_person"      // a person refused a held event
 )
 
 // Detail holds what a reason speaks of. Absent parts are zero.
@@ -128,7 +142,7 @@ func Sentence(s Status, why Reason, d Detail) string {
 	}
 	limit := strconv.FormatInt(d.Limit, 10)
 	switch why {
-	case AmountOverCap:
+	case AmountOverCap, DailyCapReached:
 		limit = Amount(d.Limit).String()
 	case DurationOutsideTolerance, StartOutsideWindow:
 		limit = seconds(d.Limit)

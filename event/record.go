@@ -22,7 +22,12 @@ const (
 	FlagTest   Flags = 1 << iota // runs the whole way and books nothing
 	FlagPaused                   // came while its source was paused
 	FlagReply                    // the sender waits for the verdict
+	FlagKeyed                    // ingest has checked the call's key: we issued it
 )
+
+// HeaderCallID is the pseudo header that holds the call's id of a request whose
+// path names it. No header of HTTP can have that name.
+const HeaderCallID = ":call-id"
 
 // ReportsMax is how many reports, or calls, one record may hold.
 const ReportsMax = 256

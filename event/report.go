@@ -1,6 +1,10 @@
 package event
 
-import "fmt"
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+)
 
 // Kind says what a report does to a call's value.
 type Kind uint8
@@ -53,6 +57,14 @@ type Report struct {
 	OccurredAt    int64 // the sender's own time, microseconds
 	Extra         []Pair
 
+	// Of sources that settle on accounts.
+	Account   string // whose balance it changes: "user:alice"
+	Reward    Money  // by how much
+	HasReward bool
+
+	Query string // the raw query, its secrets masked, of sources whose requests may hold a conversion trigger
+	Key   string // CallKeyDigest of the call key that the sender showed
+
 	// Invalid, when not "", says why the postback could not be read; Detail
 	// names the field and value. The other fields hold what could be.
 	Invalid Reason
@@ -69,6 +81,16 @@ type Report struct {
 	// of the report is filled in; it waits, and is mapped from its raw request
 	// later.
 	Unmapped bool
+}
+
+// Key of a report whose sender showed a key that we have issued for its call:
+// ingest has checked it.
+const KeyIssued = "issued"
+
+// CallKeyDigest is what a report keeps of the key that its sender showed.
+func CallKeyDigest(key string) string {
+	sum := sha256.Sum256([]byte(key))
+	return hex.EncodeToString(sum[:16])
 }
 
 // HasKey reports whether the report names a call in any way at all.

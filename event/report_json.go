@@ -40,6 +40,13 @@ func AppendReportJSON(dst []byte, r *Report) []byte {
 	if r.OccurredAt != 0 {
 		dst = appendJSONTime(appendName(dst, "occurred_at"), r.OccurredAt)
 	}
+	field("account", r.Account)
+	if r.HasReward {
+		dst = append(r.Reward.Amount.Append(append(appendName(dst, "reward"), '"')), '"')
+		field("reward_currency", r.Reward.Currency)
+	}
+	field("query", r.Query)
+	field("key_digest", r.Key)
 	if len(r.Extra) > 0 {
 		dst = append(appendName(dst, "extra"), '{')
 		for _, p := range r.Extra {
@@ -127,6 +134,11 @@ func ParseReportJSON(p []byte) (*Report, error) {
 		Status        string    `json:"status"`
 		TransactionID string    `json:"transaction_id"`
 		OccurredAt    time.Time `json:"occurred_at"`
+		Account       string    `json:"account"`
+		Reward        *Amount   `json:"reward"`
+		RewardIn      string    `json:"reward_currency"`
+		Query         string    `json:"query"`
+		Key           string    `json:"key_digest"`
 	}
 	if err := json.Unmarshal(p, &j); err != nil {
 		return nil, fmt.Errorf("recorded report: %w", err)
@@ -137,7 +149,11 @@ func ParseReportJSON(p []byte) (*Report, error) {
 	}
 	r := &Report{Kind: kind, RefID: j.RefID, CallID: j.CallID, NetworkCallID: j.NetworkCallID, Network: j.Network,
 		Caller: j.Caller, CallerRaw: j.CallerRaw, Status: j.Status, TransactionID: j.TransactionID,
-		StartedAt: micros(j.StartedAt), OccurredAt: micros(j.OccurredAt), Payout: Money{Currency: j.Currency}}
+		StartedAt: micros(j.StartedAt), OccurredAt: micros(j.OccurredAt), Payout: Money{Currency: j.Currency},
+		Account: j.Account, Reward: Money{Currency: j.RewardIn}, Query: j.Query, Key: j.Key}
+	if j.Reward != nil {
+		r.Reward.Amount, r.HasReward = *j.Reward, true
+	}
 	if j.Duration != nil {
 		r.Duration = Seconds{N: *j.Duration, OK: true}
 	}

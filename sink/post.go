@@ -317,7 +317,7 @@ func (w *work) hold(c *claim, o *outcome) {
 	if o.assigns { // what is held or stale has nothing that a reversal could take back
 		id.call = o.call.No
 	}
-	if c.reverses == (idKey{}) {
+	if c.reverses == (idKey{}) || c.r.Kind != event.Reversal {
 		return
 	}
 	conversion := w.ids[c.reverses]

@@ -34,7 +34,7 @@ var (
 // Token and secrets are the caller's to set. Errors name the offending value.
 func Compile(s Spec) (*Source, error) {
 	src := &Source{Spec: s, Seen: new(Counters)}
-	for _, step := range []func(*Source) error{compileNames, compileMapper, compilePreset, compileFields, compileStatuses, compileMatch, compileLimits, compileMoney, compileReply} {
+	for _, step := range []func(*Source) error{compileNames, compileMapper, compilePreset, compileFields, compileStatuses, compileMatch, compileLimits, compileMoney, compileSettle, compileAuth, compileReply} {
 		if err := step(src); err != nil {
 			return nil, fmt.Errorf("source %q: %w", s.ID, err)
 		}
@@ -80,7 +80,7 @@ func compileFields(src *Source) error {
 	if err != nil {
 		return err
 	}
-	for _, from := range []map[string][]string{src.Spec.Fields, preset.Fields} {
+	for _, from := range []map[string][]string{src.Spec.Fields, preset.Source.Fields} {
 		for slot, names := range from {
 			i, err := slotOf(slot)
 			if err != nil {

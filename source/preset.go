@@ -3,6 +3,7 @@ package source
 import (
 	"embed"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -10,38 +11,29 @@ import (
 //go:embed presets/*.yaml
 var presetFiles embed.FS
 
-// Preset is what is known of a kind of sender, one embedded YAML file each. What
-// a source says itself goes first.
+// Preset is what is known of a kind of sender, one embedded YAML file each.
+// Source is what one would have to write into every source of such a sender;
+// what a source says itself goes first.
 type Preset struct {
-	Name     string              `json:"name"`
-	Title    string              `json:"title"`
-	Verified bool                `json:"verified"`        // false: rests on guesses, confirm with a captured request
-	Query    string              `json:"query,omitempty"` // to be pasted behind the source's URL at the sender, with the sender's macros
-	Fields   map[string][]string `json:"fields"`
-
-	Statuses     map[string][]string `json:"statuses,omitempty"`
-	Identity     string              `json:"identity,omitempty"`
-	Currency     string              `json:"currency,omitempty"`
-	Transforms   Transforms          `json:"transforms,omitzero"`
-	DedupeWindow Duration            `json:"dedupe_window,omitempty"` // the sender's retry horizon
+	Name     string   `json:"name"`
+	Title    string   `json:"title"`
+	Verified bool     `json:"verified"`          // false: rests on guesses, confirm with a captured request
+	Guesses  []string `json:"guesses,omitempty"` // what exactly is guessed
+	Docs     string   `json:"docs,omitempty"`    // the sender's own description
+	Notes    []string `json:"notes,omitempty"`   // what an operator should know before using it
+	Query    string   `json:"query,omitempty"`   // to be pasted behind the source's URL at the sender, with the sender's macros
+	Path     string   `json:"path,omitempty"`    // stands between the URL and the query
+	Source   Spec     `json:"source"`
 }
 
-// fill gives s what it does not say itself.
+// fill gives s what it does not say itself. Names of fields are merged by
+// compileFields.
 func (p *Preset) fill(s *Spec) {
-	if len(s.Statuses) == 0 {
-		s.Statuses = p.Statuses
-	}
-	if s.Identity == "" {
-		s.Identity = p.Identity
-	}
-	if s.Currency == "" {
-		s.Currency = p.Currency
-	}
-	if s.Transforms == (Transforms{}) {
-		s.Transforms = p.Transforms
-	}
-	if s.DedupeWindow == 0 {
-		s.DedupeWindow = p.DedupeWindow
+	own, of := reflect.ValueOf(s).Elem(), reflect.ValueOf(p.Source)
+	for i := range own.NumField() {
+		if own.Type().Field(i).Name != "Fields" && own.Field(i).IsZero() {
+			own.Field(i).Set(of.Field(i))
+		}
 	}
 }
 

@@ -3,11 +3,13 @@ package source
 import (
 	"crypto/sha256"
 	"maps"
+	"net/netip"
 	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/tallyhook/tallyhook/event"
+	"github.com/tallyhook/tallyhook/source/signature"
 )
 
 // Slot is one field of a report that a postback's field may fill.
@@ -26,11 +28,13 @@ const (
 	SlotStatus
 	SlotTransactionID
 	SlotKind
+	SlotReward
+	SlotKey
 	SlotCount
 )
 
 var slotNames = [SlotCount]string{"ref_id", "call_id", "network_call_id", "caller", "duration", "payout", "currency",
-	"started_at", "occurred_at", "status", "transaction_id", "kind"}
+	"started_at", "occurred_at", "status", "transaction_id", "kind", "reward", "key"}
 
 func (s Slot) String() string { return slotNames[s] }
 
@@ -61,6 +65,17 @@ type Source struct {
 	MapperName    string // of the source's own mapper, "" is the built-in one
 	MapperVersion int    // that the source is pinned to; 0 follows the active one
 
+	Verifier *signature.Verifier // nil: no signature is asked for
+	Signing  *signature.Secrets  // what Verifier checks against; the store's to set
+	Allow    []netip.Prefix      // peers that may send; none: all
+
+	BodyOnly bool // the signature is that of the body: nothing is read from the query
+
+	Account     []AccountPart // of the account's name; none: it settles on calls
+	RewardIn    string        // currency of rewards, "" when the payout is credited
+	RewardRate  event.Amount  // units for one unit of payout; 0 takes the slot reward
+	RewardWhole bool          // only the whole part of a reward is signed, so only that counts
+
 	PerToken int // requests a minute, 0 is off
 	PerIP    int
 
@@ -72,6 +87,10 @@ type Source struct {
 	// every version of the source, so counters survive a swap.
 	Seen *Counters
 }
+
+// AccountPart is a literal of an account's name, or the sender's name of the
+// field that stands there, in lower case.
+type AccountPart struct{ Literal, Field string }
 
 // Counters are a source's totals since the start of the process.
 type Counters struct {

@@ -29,7 +29,7 @@ func TestCompileDefaults(t *testing.T) {
 		Source: "acme", Currency: "USD", Window: 24 * time.Hour, DurationTolerance: 60 * time.Second,
 		DedupeWindow: 15 * time.Minute, ParkFor: 10 * time.Minute, AmountMax: 10_000 * event.Unit,
 	}
-	if src.Policy != want {
+	if !reflect.DeepEqual(src.Policy, want) {
 		t.Errorf("policy %+v: want %+v", src.Policy, want)
 	}
 	if src.Region != "US" || src.Zone != nil || src.PerToken != 12_000 || src.PerIP != 0 || src.Seen == nil || src.Deleted || src.Secrets != nil {
@@ -39,7 +39,7 @@ func TestCompileDefaults(t *testing.T) {
 	if s.Name != "acme" || s.Preset != "generic" || s.Reply.Mode != source.ReplyVerdict || s.Currency != "USD" || s.AmountMax != "10000.00" {
 		t.Errorf("spec %+v lacks its defaults", s)
 	}
-	if again := compile(t, s); !reflect.DeepEqual(again.Spec, s) || again.Policy != src.Policy || !reflect.DeepEqual(again.Names, src.Names) {
+	if again := compile(t, s); !reflect.DeepEqual(again.Spec, s) || !reflect.DeepEqual(again.Policy, src.Policy) || !reflect.DeepEqual(again.Names, src.Names) {
 		t.Errorf("compiling what came out gives %+v: want the same", again.Spec)
 	}
 }
@@ -57,7 +57,7 @@ func TestCompileSettings(t *testing.T) {
 		Source: "acme", Buyer: "b1", Currency: "COINS", Window: time.Hour, DurationTolerance: 5 * time.Second,
 		DedupeWindow: time.Minute, ParkFor: time.Second, AmountMax: 12_500_000, NegativeReverses: true,
 	}
-	if src.Policy != want {
+	if !reflect.DeepEqual(src.Policy, want) {
 		t.Errorf("policy %+v: want %+v", src.Policy, want)
 	}
 	if src.Region != "GB" || src.Zone.String() != "America/New_York" || src.Spec.Identity != "webhook-id" || src.Constants[source.SlotCurrency] != "EUR" {

@@ -12,6 +12,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
+
+	"github.com/tallyhook/tallyhook/source/signature"
 )
 
 // Spec is a source as an operator writes it. Absent parts take the preset's
@@ -37,9 +39,44 @@ type Spec struct {
 	AmountMax    string              `json:"amount_max,omitempty"` // decimal; above it a person decides
 	Currency     string              `json:"currency,omitempty"`
 
+	// Who may send, beside the token. What is empty is the preset's.
+	Signature         *signature.Spec `json:"signature,omitempty"`          // how requests are signed
+	SignatureOptional bool            `json:"signature_optional,omitempty"` // only once the source has a secret
+	Unsigned          bool            `json:"unsigned,omitempty"`           // the preset's signature is not asked for
+	AllowIPs          []string        `json:"allow_ips,omitempty"`          // addresses and prefixes; [any] takes off the preset's
+	ClientName        string          `json:"client_name,omitempty"`        // that the client's certificate must hold: DNS name, URI, e-mail or common name
+	Methods           []string        `json:"methods,omitempty"`            // that are taken; none named: all
+	SetValue          bool            `json:"set_value,omitempty"`          // takes /calls/{call_id}/set_value with keys that we issued
+
+	// What is booked, and on what.
+	Settle         string              `json:"settle,omitempty"`          // SettleCall (default) or SettleAccount
+	Account        string              `json:"account,omitempty"`         // template of the account's name: user:{external_identifier}
+	Reward         *Reward             `json:"reward,omitempty"`          // what the account is credited; nil: the payout
+	Duplicates     string              `json:"duplicates,omitempty"`      // overwrite (default), add, first
+	Adjustments    string              `json:"adjustments,omitempty"`     // absolute (default) or relative
+	Transitions    map[string][]string `json:"transitions,omitempty"`     // sender's word → words that may follow it
+	DailyMax       string              `json:"daily_max,omitempty"`       // decimal; what a day's events may add before a person decides
+	ReversalPrefix string              `json:"reversal_prefix,omitempty"` // of the identity of what takes back: r-
+	PayoutOptional bool                `json:"payout_optional,omitempty"` // a postback without one is no fault
+	Triggers       bool                `json:"triggers,omitempty"`        // conversion groups of campaigns look at its requests
+	CallKeys       bool                `json:"call_keys,omitempty"`       // a postback must show the key of its call
+
 	// MapperFallback is what maps while the mapper's active version is broken:
 	// FallbackPrevious, or "" for nothing, so that events wait for it.
 	MapperFallback string `json:"mapper_fallback,omitempty"`
+}
+
+// What a source settles on.
+const (
+	SettleCall    = "call"    // the call that a postback pays for
+	SettleAccount = "account" // an account that it names; no call is looked for
+)
+
+// Reward is what an account is credited for a conversion: the amount in the
+// slot reward, or, with a rate, the payout times it.
+type Reward struct {
+	Currency string `json:"currency"`       // a code of our own or of ISO 4217
+	Rate     string `json:"rate,omitempty"` // decimal: units for one unit of payout
 }
 
 // FallbackPrevious lets the version that was active before the current one map

@@ -183,7 +183,7 @@ func FuzzDecodeCompile(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%s does not compile again: %v", out, err)
 		}
-		if again.Policy != src.Policy || again.Constants != src.Constants || !reflect.DeepEqual(again.Names, src.Names) || again.PerToken != src.PerToken || again.PerIP != src.PerIP {
+		if !reflect.DeepEqual(again.Policy, src.Policy) || again.Constants != src.Constants || !reflect.DeepEqual(again.Names, src.Names) || again.PerToken != src.PerToken || again.PerIP != src.PerIP {
 			t.Fatalf("%s compiles to %+v: want %+v", out, again, src)
 		}
 	})

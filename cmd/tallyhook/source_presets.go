@@ -49,7 +49,7 @@ func (s sourcePresetsCmd) Run(a *app) error {
 		if !p.Verified {
 			known = "guessed"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", p.Name, p.Title, known, orNone(p.Identity), orNone(p.Query))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", p.Name, p.Title, known, orNone(p.Source.Identity), orNone(p.Query))
 	}
 	return w.Flush()
 }

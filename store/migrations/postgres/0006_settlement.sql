@@ -1,0 +1,91 @@
+-- +goose Up
+
+-- A row of call is what money is booked on. target is NULL for a phone call;
+-- for a transaction of a source that settles on accounts it is the account's
+-- name, call_id is the source, a tab and the transaction's id, and the row has no names in
+-- call_key and change_seq 0: no postback finds it by what it says of calls.
+ALTER TABLE call ADD COLUMN target text COLLATE "C";
+CREATE INDEX call_target ON call (target, no) WHERE target IS NOT NULL;
+
+-- What of a call's value is the sum of its components; word is the sender's own
+-- status at the last one that counted, lower case.
+ALTER TABLE call_state ADD COLUMN parts bigint NOT NULL DEFAULT 0;
+ALTER TABLE call_state ADD COLUMN word text COLLATE "C" NOT NULL DEFAULT '';
+
+-- Parts of a call's value that are kept apart, by the identity of who told them
+-- (duplicates: add, adjustments: relative). value may be below zero.
+CREATE TABLE component (
+  call  bigint NOT NULL,
+  key   bytea NOT NULL,  -- 1, then event.Digest
+  value bigint NOT NULL,
+  PRIMARY KEY (call, key)
+);
+
+-- The currency of a posting's share when it is not that of its value.
+ALTER TABLE posting ADD COLUMN share_currency text COLLATE "C";
+
+-- What the events of a source have added to values in a day of UTC, for sources
+-- with a daily_max. day counts from 1970.
+CREATE TABLE day_total (
+  source   text COLLATE "C" NOT NULL,
+  day      bigint NOT NULL,
+  currency text COLLATE "C" NOT NULL,
+  amount   bigint NOT NULL,
+  PRIMARY KEY (source, day, currency)
+);
+
+-- What people have decided of held events; the ledger takes a row away with the
+-- verdict that follows from it.
+CREATE TABLE ruling (
+  stream  bigint NOT NULL,
+  seq     bigint NOT NULL,
+  n       bigint NOT NULL,
+  release bigint NOT NULL,  -- 1 to book it, 0 to refuse it
+  value   bigint,           -- millionths in the call's currency, instead of what was reported
+  actor   text COLLATE "C" NOT NULL,
+  at      bigint NOT NULL,
+  PRIMARY KEY (stream, seq, n)
+);
+
+-- Held events, so that they can be listed without walking the verdict log.
+CREATE TABLE held (
+  stream   bigint NOT NULL,
+  seq      bigint NOT NULL,
+  n        bigint NOT NULL,
+  source   text COLLATE "C" NOT NULL,
+  reason   text COLLATE "C" NOT NULL,
+  since    bigint NOT NULL,
+  identity bytea NOT NULL,  -- as in parked
+  PRIMARY KEY (stream, seq, n)
+);
+
+-- How calls of a campaign convert: JSON of event.Group, '' for not at all. A
+-- changed group is a new row; the current one has the greatest id.
+CREATE TABLE conversion_group (
+  id         bigint PRIMARY KEY,
+  campaign   text COLLATE "C" NOT NULL,
+  spec       text COLLATE "C" NOT NULL,
+  created_at bigint NOT NULL
+);
+CREATE INDEX conversion_group_campaign ON conversion_group (campaign, id);
+
+-- Calls of such campaigns that have not converted yet, and until when a
+-- postback is in time.
+CREATE TABLE conversion_wait (
+  call     bigint PRIMARY KEY,
+  deadline bigint NOT NULL
+);
+CREATE INDEX conversion_wait_deadline ON conversion_wait (deadline);
+
+-- What became of them, once each: not_converted when the deadline had passed,
+-- converted when a value came, also after that. no rises without a gap.
+CREATE TABLE conversion (
+  no      bigint PRIMARY KEY,
+  call    bigint NOT NULL,
+  outcome text COLLATE "C" NOT NULL,  -- converted, not_converted
+  at      bigint NOT NULL,   -- the deadline, or received_at of the event
+  stream  bigint NOT NULL,   -- of the event, 0 for not_converted
+  seq     bigint NOT NULL,
+  n       bigint NOT NULL,
+  UNIQUE (call, outcome)
+);
