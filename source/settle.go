@@ -138,19 +138,26 @@ func parseAccount(text string) ([]AccountPart, error) {
 		if !field {
 			break
 		}
-		name, behind, closed := strings.Cut(after, "}")
-		name = strings.ToLower(strings.TrimSpace(name))
-		if !closed || name == "" || strings.Contains(name, "{") || len(name) > FieldBytesMax {
-			return bad("a field's name stands between braces")
+		names, behind, closed := strings.Cut(after, "}")
+		if !closed {
+			return bad("a brace is not closed")
 		}
-		parts, rest = append(parts, AccountPart{Field: name}), behind
+		var part AccountPart
+		for name := range strings.SplitSeq(names, "|") {
+			name = strings.ToLower(strings.TrimSpace(name))
+			if name == "" || strings.Contains(name, "{") || len(name) > FieldBytesMax {
+				return bad("a field's name stands between braces, or several parted by |")
+			}
+			part.Fields = append(part.Fields, name)
+		}
+		parts, rest = append(parts, part), behind
 	}
 	switch {
 	case len(text) > AccountBytesMax || len(parts) > AccountPartsMax:
 		return bad(fmt.Sprintf("at most %d bytes and %d parts", AccountBytesMax, AccountPartsMax))
 	case strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }):
 		return bad("it holds control characters")
-	case !slices.ContainsFunc(parts, func(p AccountPart) bool { return p.Field != "" }):
+	case !slices.ContainsFunc(parts, func(p AccountPart) bool { return len(p.Fields) > 0 }):
 		return bad("it names no field, so all would share one account")
 	}
 	return parts, nil

@@ -88,9 +88,12 @@ type Source struct {
 	Seen *Counters
 }
 
-// AccountPart is a literal of an account's name, or the sender's name of the
-// field that stands there, in lower case.
-type AccountPart struct{ Literal, Field string }
+// AccountPart is a literal of an account's name, or the sender's names of the
+// field that stands there, in lower case: the first one with a value does.
+type AccountPart struct {
+	Literal string
+	Fields  []string
+}
 
 // Counters are a source's totals since the start of the process.
 type Counters struct {
@@ -103,10 +106,11 @@ func HashToken(s []byte) [32]byte { return sha256.Sum256(s) }
 
 // Directory is all sources at one moment.
 type Directory struct {
-	byToken map[[32]byte]*Source
-	byID    map[string]*Source
-	Version int64 // of the store's objects
-	Own     bool  // some source has a mapper of its own
+	byToken  map[[32]byte]*Source
+	byID     map[string]*Source
+	setValue *Source
+	Version  int64 // of the store's objects
+	Own      bool  // some source has a mapper of its own
 }
 
 // NewDirectory indexes list. Deleted sources are found by id only.
@@ -117,10 +121,17 @@ func NewDirectory(list []*Source, version int64) *Directory {
 		d.Own = d.Own || s.MapperName != ""
 		if !s.Deleted {
 			d.byToken[s.TokenHash] = s
+			if s.Spec.SetValue && (d.setValue == nil || s.Spec.ID < d.setValue.Spec.ID) {
+				d.setValue = s
+			}
 		}
 	}
 	return d
 }
+
+// SetValue gives the source that takes /calls/{call_id}/set_value: of those
+// that may the first by id; nil when none may.
+func (d *Directory) SetValue() *Source { return d.setValue }
 
 // ByToken finds a live source by the digest of its token, nil when unknown.
 func (d *Directory) ByToken(h [32]byte) *Source { return d.byToken[h] }
