@@ -67,12 +67,32 @@ func (g *Group) Check() error {
 	case g.Payout != nil && *g.Payout < 0:
 		return fmt.Errorf("conversion.payout %s: want zero or more", *g.Payout)
 	}
+	if g.Payout != nil && *g.Payout > AmountMax || g.Revenue != nil && *g.Revenue > AmountMax {
+		return fmt.Errorf("conversion: revenue and payout may be %s at most", AmountMax)
+	}
 	if g.Rule != "" {
 		if _, err := ParseRule(g.Rule); err != nil {
 			return fmt.Errorf("conversion.modifier: %w", err)
 		}
 	}
 	return nil
+}
+
+// Share gives the rule by which a publisher without an assignment is paid: the
+// fixed payout of a triggered call, else the modifier of its value.
+func (g *Group) Share(triggered bool) *Rule {
+	text := g.Rule
+	switch {
+	case triggered && g.Payout != nil:
+		text = "flat " + g.Payout.String()
+	case text == "":
+		text = "percent 100"
+	}
+	r, err := ParseRule(text)
+	if err != nil {
+		panic("bug: a checked conversion group has no rule: " + err.Error())
+	}
+	return r
 }
 
 // Deadline is until when a postback for c is in time, 0 when that cannot be

@@ -69,9 +69,10 @@ const (
 	ByNetworkCallID
 	ByCaller
 	ByReversal // the call that the reversed conversion was booked on
+	ByAccount  // no call: the account that it names
 )
 
-var strategyNames = [...]string{"", "ref_id", "call_id", "network_call_id", "caller", "reversal"}
+var strategyNames = [...]string{"", "ref_id", "call_id", "network_call_id", "caller", "reversal", "account"}
 
 func (s Strategy) String() string { return strategyNames[s] }
 

@@ -2,12 +2,11 @@ package sink
 
 import (
 	"database/sql"
-	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/tallyhook/tallyhook/bench/services"
 	"github.com/tallyhook/tallyhook/store"
+	"github.com/tallyhook/tallyhook/store/storetest"
 )
 
 // plan gives the steps in which a store looks up the answer to a statement.
@@ -71,15 +70,15 @@ func TestListPlan(t *testing.T) {
 		f(Filter{CallID: "c1"}, "DESC", call)
 		f(Filter{CallID: "c1", Source: "s1", Status: "booked"}, "DESC", call)
 	}
-	walk("sqlite:"+filepath.Join(t.TempDir(), "plan.db"), []string{"TEMP B-TREE", "SCAN"},
+	walk(storetest.SQLite(t), []string{"TEMP B-TREE", "SCAN"},
 		"SEARCH v USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)", "SEARCH v USING INDEX verdict_call (call=? AND change_seq>? AND change_seq<?)")
-	walk(services.Postgres(t), []string{"Sort", "Seq Scan", "Hash", "Merge"},
+	walk(storetest.Postgres(t), []string{"Sort", "Seq Scan", "Hash", "Merge"},
 		"Index Scan Backward using verdict_pkey on verdict v", "Index Scan Backward using verdict_call on verdict v")
 }
 
 // TestPostgresPlans: what nodes ask again and again is read by an index.
 func TestPostgresPlans(t *testing.T) {
-	db, err := store.Open(t.Context(), services.Postgres(t))
+	db, err := store.Open(t.Context(), storetest.Postgres(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -66,7 +66,8 @@ SELECT 10, stream, seq, n, 2, 1, 'unmatched', reason, source, received_at, decid
 		f("all is younger", day0, everything, 100, "1-9")
 		f("decided later than received", day0+5*second, everything, 100, "4-9", `UPDATE verdict SET decided_at = decided_at + 60000000 WHERE change_seq = 4`)
 		f("all but the newest", old, everything, 100, "10-10", settled...)
-		f("a held event", old, everything, 100, "5-9", `UPDATE verdict SET status = 'held' WHERE change_seq = 5`, `DELETE FROM parked`, `DELETE FROM parked_key`)
+		f("a held event", old, everything, 100, "5-9", `UPDATE verdict SET status = 'held' WHERE change_seq = 5`,
+			`INSERT INTO held (stream, seq, n, source, reason, since, identity) SELECT v.stream, v.seq, v.n, v.source, v.reason, v.decided_at, p.identity FROM verdict v, parked p WHERE v.change_seq = 5`, `DELETE FROM parked`, `DELETE FROM parked_key`)
 
 		weak := func(until int64) string {
 			return fmt.Sprintf(`UPDATE verdict SET weak_until = %d WHERE change_seq = 3`, until)

@@ -50,6 +50,20 @@ type ledgerTx interface {
 	// lives.
 	breathe() error
 	accountID(a account) (int64, error)
+	// components gives the parts of a call's value by who told them.
+	components(call int64) (map[idKey]event.Amount, error)
+	// dayTotal gives what a source's events have added in a day.
+	dayTotal(k dayKey) (event.Amount, error)
+	// ruled scans up to limit held events of which people have decided, the
+	// earliest decision first.
+	ruled(limit int, scan func(scanner) error) error
+	// currentGroup gives the id of a campaign's newest conversion group, group
+	// one by its id.
+	currentGroup(campaign string) (int64, error)
+	group(id int64) (campaign, spec string, err error)
+	// overdue gives up to limit calls whose deadline for converting is before at.
+	overdue(at int64, limit int) ([]int64, error)
+	lastConversion() (int64, error)
 	currentRule(a assignment) (int64, error)
 	rule(id int64, a *assignment) (text string, err error)
 	// flush writes everything that w changed and moves the stream's checkpoint.
@@ -74,8 +88,15 @@ const (
   coalesce(c.started_at,0), coalesce(c.ended_at,0), coalesce(c.duration,-1), coalesce(c.campaign,''), coalesce(c.publisher,''), coalesce(c.buyer,''),
   coalesce(c.qualified,-1), c.ranks, c.change_seq, s.no IS NOT NULL, coalesce(s.currency,''), coalesce(s.value,0), coalesce(s.share,0), coalesce(s.status,''),
   coalesce(s.rule,0), coalesce(s.buyer_account,0), coalesce(s.publisher_account,0), coalesce(s.priced_by,0),
-  coalesce(s.rank_at,0), coalesce(s.rank_stream,0), coalesce(s.rank_seq,0), coalesce(s.rank_n,0), coalesce(s.last_posting,0)
+  coalesce(s.rank_at,0), coalesce(s.rank_stream,0), coalesce(s.rank_seq,0), coalesce(s.rank_n,0), coalesce(s.last_posting,0),
+  coalesce(c.target,''), coalesce(c.convert_by,0), c.converts, coalesce(s.parts,0), coalesce(s.word,''), coalesce(s.share_currency,'')
 FROM call c LEFT JOIN call_state s ON s.no = c.no `
+	// what scanWaiting reads of a held event, and then of what was decided of it.
+	ruledColumns = `p.stream, p.seq, p.n, p.identity, v.revision, v.source, v.received_at, coalesce(v.caller,''),
+  v.mapper, v.fuel, v.peer, v.us_queue, v.us_map, v.us_match, v.report, coalesce(v.call, 0), d.release, d.value, d.actor
+FROM ruling d JOIN held p ON p.stream = d.stream AND p.seq = d.seq AND p.n = d.n
+JOIN verdict v ON v.stream = p.stream AND v.seq = p.seq AND v.n = p.n AND v.revision =
+  (SELECT max(revision) FROM verdict w WHERE w.stream = p.stream AND w.seq = p.seq AND w.n = p.n) ORDER BY d.at, d.stream, d.seq, d.n `
 	waitingColumns = `p.stream, p.seq, p.n, p.identity, v.revision, v.source, v.received_at, coalesce(v.caller,''),
   v.mapper, v.fuel, v.peer, v.us_queue, v.us_map, v.us_match, v.report
 FROM parked p JOIN verdict v ON v.stream = p.stream AND v.seq = p.seq AND v.n = p.n AND v.revision =
@@ -97,7 +118,8 @@ func (w *work) scanCall(r scanner) error {
 	var ranks []byte
 	err := r.Scan(&c.No, &c.CallID, &c.RefID, &c.Key, &networks, &c.Caller, &c.StartedAt, &c.EndedAt, &duration,
 		&c.Campaign, &c.Publisher, &c.Buyer, &qualified, &ranks, &c.change, &c.hasState, &s.currency, (*int64)(&s.value), (*int64)(&s.share), &status,
-		&s.rule, &s.buyerAccount, &s.publisherAccount, &s.pricedBy, &s.rank.At, &s.rank.ID.Stream, &s.rank.ID.Seq, &s.rank.ID.N, &s.lastPosting)
+		&s.rule, &s.buyerAccount, &s.publisherAccount, &s.pricedBy, &s.rank.At, &s.rank.ID.Stream, &s.rank.ID.Seq, &s.rank.ID.N, &s.lastPosting,
+		&c.target, &c.convertBy, &c.converts, (*int64)(&s.parts), &s.word, &s.shareCurrency)
 	if err != nil {
 		return err
 	}
@@ -155,12 +177,13 @@ func (w *work) scanStrong(r scanner) error {
 	return w.hasIdentity(classStrong, key, i)
 }
 
-func (w *work) scanWaiting(r scanner) (*waiting, error) {
+// scanWaiting reads a parked or held event, and what follows it into more.
+func (w *work) scanWaiting(r scanner, more ...any) (*waiting, error) {
 	p := new(waiting)
 	v := &p.v
 	var key, report []byte
-	err := r.Scan(&p.id.Stream, &p.id.Seq, &p.id.N, &key, &v.v.Revision, &v.source, &v.receivedAt, &v.caller,
-		&v.mapper, &v.fuel, &v.peer, &v.usQueue, &v.usMap, &v.usMatch, &report)
+	err := r.Scan(append([]any{&p.id.Stream, &p.id.Seq, &p.id.N, &key, &v.v.Revision, &v.source, &v.receivedAt, &v.caller,
+		&v.mapper, &v.fuel, &v.peer, &v.usQueue, &v.usMap, &v.usMatch, &report}, more...)...)
 	if err != nil {
 		return nil, err
 	}

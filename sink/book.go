@@ -2,6 +2,7 @@ package sink
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/tallyhook/tallyhook/event"
 )
@@ -21,42 +22,70 @@ import (
 // book assigns o.value to o.call and fills in the deltas of the verdict. A
 // share that no Amount can hold turns the outcome into held.
 func (w *work) book(c *claim, o *outcome, v *event.Verdict) error {
-	row := o.call
-	status := o.status
-	if status == event.Unchanged {
-		status = row.state.status
-	}
-	r, err := w.ruleFor(row)
+	row, s := o.call, &o.call.state
+	r, err := w.ruleFor(row, o)
 	if err != nil {
 		return err
 	}
-	share, err := shareOf(row, status, o.value, r)
+	share, err := shareOf(row, o.leaves, o.value, r)
 	if err != nil {
-		v.Status, v.Reason, v.Detail = event.Held, event.AmountOverCap, event.Detail{Limit: int64(event.AmountMax), Call: row.CallID}
+		v.Status, v.Reason, v.Detail = event.Held, event.AmountOverCap, event.Detail{Limit: int64(event.AmountMax), Call: callID(row)}
 		return nil
 	}
-	buyer := row.Buyer
-	if buyer == "" {
-		buyer = c.p.Buyer
-	}
-	if buyer == "" {
-		buyer = "source:" + c.p.Source
-	}
-	s := &row.state
 	if !row.hasState || s.lastPosting == 0 {
 		s.currency = o.currency
+		if row.target != "" {
+			s.shareCurrency = o.reward.Currency
+		}
+	}
+	if row.target != "" && o.leaves == event.Booked {
+		share = o.reward.Amount
+	}
+	if err := w.countDay(c, o); err != nil {
+		return err
 	}
 	cause := postingRow{id: c.id, cause: c.r.Kind.String(), source: c.p.Source, receivedAt: c.at}
-	v.Delta, v.ShareDelta, err = w.post(row, cause, buyer, o.value, row.Publisher, share, r)
+	v.Delta, v.ShareDelta, err = w.post(row, cause, buyerOf(row, c.p), o.value, row.holder(), share, r)
 	if err != nil {
 		return err
 	}
-	s.status, s.rank, s.pricedBy = status, c.rank(), c.r.PricedBy()
-	if o.stands != nil {
+	s.status = o.leaves
+	switch {
+	case o.stands != nil:
 		s.status, s.rank, s.pricedBy = o.stands.status, o.stands.rank, o.stands.pricedBy
+	case o.part != nil:
+		w.setPart(row, o.part)
+	default:
+		s.rank, s.pricedBy = c.rank(), c.r.PricedBy()
+	}
+	if c.r.Status != "" && c.p.Transitions != nil {
+		s.word = strings.ToLower(c.r.Status)
 	}
 	row.hasState, row.stateDirty = true, true
 	return nil
+}
+
+// buyerOf is who owes a call's value.
+func buyerOf(row *callRow, p *event.Policy) string {
+	switch {
+	case row.Buyer != "":
+		return row.Buyer
+	case p.Buyer != "":
+		return p.Buyer
+	}
+	return "source:" + p.Source
+}
+
+// holder is the account that a call's share stands on; none for a call without
+// a publisher.
+func (c *callRow) holder() account {
+	switch {
+	case c.target != "":
+		return account{kindAccount, c.target, c.state.shareCurrency}
+	case c.Publisher != "":
+		return account{kindPublisher, c.Publisher, c.state.currency}
+	}
+	return account{}
 }
 
 // rebook carries a change of the call itself (its buyer, publisher, campaign
@@ -66,7 +95,7 @@ func (w *work) rebook(row *callRow, e *event.Event) error {
 		return nil
 	}
 	s := &row.state
-	r, err := w.ruleFor(row)
+	r, err := w.ruleFor(row, nil)
 	if err != nil {
 		return err
 	}
@@ -75,7 +104,7 @@ func (w *work) rebook(row *callRow, e *event.Event) error {
 		share = s.share // beyond any Amount: the booked share stays until a new price
 	}
 	cause := postingRow{id: e.ID, cause: "call", source: e.Record.Source, receivedAt: e.Record.ReceivedAt}
-	if _, _, err = w.post(row, cause, row.Buyer, s.value, row.Publisher, share, r); err != nil {
+	if _, _, err = w.post(row, cause, row.Buyer, s.value, row.holder(), share, r); err != nil {
 		return err
 	}
 	row.stateDirty = true
@@ -91,17 +120,22 @@ func shareOf(row *callRow, status event.Status, value event.Amount, r *rule) (ev
 }
 
 // post writes the posting that takes row from what is booked to value and
-// share, if there is a difference. buyer "" keeps the account in use.
-func (w *work) post(row *callRow, p postingRow, buyer string, value event.Amount, publisher string, share event.Amount, r *rule) (delta, shareDelta event.Amount, err error) {
+// share, if there is a difference. buyer "" keeps the account in use, and so
+// does a holder of no kind.
+func (w *work) post(row *callRow, p postingRow, buyer string, value event.Amount, holder account, share event.Amount, r *rule) (delta, shareDelta event.Amount, err error) {
 	s := &row.state
-	buyerAccount, publisherAccount := s.buyerAccount, s.publisherAccount
+	buyerAccount, holderAccount := s.buyerAccount, s.publisherAccount
 	if buyer != "" && (value != 0 || s.value != 0) {
 		if buyerAccount, err = w.account(account{kindBuyer, buyer, s.currency}); err != nil {
 			return 0, 0, err
 		}
 	}
-	if publisher != "" && (share != 0 || s.share != 0) {
-		if publisherAccount, err = w.account(account{kindPublisher, publisher, s.currency}); err != nil {
+	cost := account{kindCost, "", s.currency}
+	if holder.kind == kindAccount {
+		cost = account{kindRewards, "", holder.currency}
+	}
+	if holder.kind != "" && (share != 0 || s.share != 0) {
+		if holderAccount, err = w.account(holder); err != nil {
 			return 0, 0, err
 		}
 	}
@@ -111,10 +145,10 @@ func (w *work) post(row *callRow, p postingRow, buyer string, value event.Amount
 	if err := w.lines(no, s.currency, account{kindRevenue, "", s.currency}, s.buyerAccount, buyerAccount, s.value, value, true); err != nil {
 		return 0, 0, err
 	}
-	if err := w.lines(no, s.currency, account{kindCost, "", s.currency}, s.publisherAccount, publisherAccount, s.share, share, false); err != nil {
+	if err := w.lines(no, cost.currency, cost, s.publisherAccount, holderAccount, s.share, share, false); err != nil {
 		return 0, 0, err
 	}
-	s.value, s.share, s.buyerAccount, s.publisherAccount = value, share, buyerAccount, publisherAccount
+	s.value, s.share, s.buyerAccount, s.publisherAccount = value, share, buyerAccount, holderAccount
 	if r != nil {
 		s.rule = r.id
 	}
@@ -125,7 +159,7 @@ func (w *work) post(row *callRow, p postingRow, buyer string, value event.Amount
 		w.transfers[from+i].line = i + 1
 	}
 	w.posting = no
-	p.no, p.call, p.currency, p.rule = no, row.No, s.currency, s.rule
+	p.no, p.call, p.currency, p.shareCurrency, p.rule = no, row.No, s.currency, s.shareCurrency, s.rule
 	p.value, p.share, p.delta, p.shareDlt = value, share, delta, shareDelta
 	w.postings = append(w.postings, p)
 	s.lastPosting = no
@@ -183,12 +217,12 @@ func (w *work) account(a account) (int64, error) {
 // ruleFor gives the payout rule of a call: the one pinned when the call was
 // first booked, as long as campaign and publisher are the same, else the
 // assignment's current one. nil: nobody is paid a share.
-func (w *work) ruleFor(row *callRow) (*rule, error) {
-	if row.Campaign == "" || row.Publisher == "" {
+func (w *work) ruleFor(row *callRow, o *outcome) (*rule, error) {
+	if row.Campaign == "" || row.Publisher == "" || row.target != "" {
 		return nil, nil
 	}
 	a := assignment{row.Campaign, row.Publisher}
-	if row.state.rule != 0 {
+	if row.state.rule > 0 {
 		r, err := w.ruleByID(row.state.rule)
 		if err != nil || r.assignment == a {
 			return r, err
@@ -203,13 +237,44 @@ func (w *work) ruleFor(row *callRow) (*rule, error) {
 		w.l.assigned[a] = id
 	}
 	if id == 0 {
-		return nil, nil
+		return w.groupRule(row, o)
 	}
 	r, err := w.ruleByID(id)
 	if err != nil || r.payout == nil {
 		return nil, err
 	}
 	return r, nil
+}
+
+// groupRule is the rule of a call whose publisher has no assignment: that of
+// the campaign's conversion group, the same as long as it is priced the same way.
+func (w *work) groupRule(row *callRow, o *outcome) (*rule, error) {
+	if row.state.rule < 0 {
+		id, triggered := groupOfRule(row.state.rule)
+		g, err := w.groupByID(id)
+		if err != nil || g.campaign == row.Campaign && (o == nil || o.trigger == triggered) {
+			return w.ruleOfGroup(g, triggered), err
+		}
+	}
+	g, err := w.groupOf(row.Campaign)
+	if err != nil || g == nil {
+		return nil, err
+	}
+	return w.ruleOfGroup(g, o != nil && o.trigger), nil
+}
+
+func (w *work) ruleOfGroup(g *group, triggered bool) *rule {
+	if g == nil || g.spec == nil {
+		return nil
+	}
+	id := g.postedRule()
+	if triggered {
+		id = g.triggeredRule()
+	}
+	if w.l.rules[id] == nil {
+		w.l.rules[id] = &rule{id: id, assignment: assignment{campaign: g.campaign}, payout: g.spec.Share(triggered)}
+	}
+	return w.l.rules[id]
 }
 
 func (w *work) ruleByID(id int64) (*rule, error) {

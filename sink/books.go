@@ -46,6 +46,8 @@ var accountForms = []struct {
 	{kindRevenue, "network:revenue", "", false},
 	{kindCost, "network:publisher_cost", "", true},
 	{kindPublisher, "publisher:", ":pending", false},
+	{kindRewards, "network:rewards", "", true},
+	{kindAccount, "account:", "", false},
 }
 
 // name is what people call an account.

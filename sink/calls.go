@@ -30,6 +30,11 @@ func (w *work) upsert(e *event.Event) error {
 			w.recent = append(w.recent, recentCall{row.change, k, row.No})
 		}
 	}
+	if set != 0 || row.isNew {
+		if err := w.expects(row); err != nil {
+			return err
+		}
+	}
 	if set&(fieldBuyer|fieldPublisher|fieldCampaign|fieldQualified) != 0 {
 		if err := w.rebook(row, e); err != nil {
 			return err

@@ -84,3 +84,16 @@ func (r *verdictRow) currencyText() string {
 	}
 	return r.currency
 }
+
+// dirtyDays are the daily totals that have grown, in order.
+func (w *work) dirtyDays() (list []dayKey) {
+	for k, d := range w.days {
+		if d.dirty {
+			list = append(list, k)
+		}
+	}
+	slices.SortFunc(list, func(a, b dayKey) int {
+		return cmp.Or(cmp.Compare(a.source, b.source), cmp.Compare(a.day, b.day), cmp.Compare(a.currency, b.currency))
+	})
+	return list
+}

@@ -162,17 +162,20 @@ func (w *work) add(row *callRow) {
 	w.byID[row.CallID] = row
 }
 
-// load reads for the whole batch what its events will ask for one by one.
-func (w *work) load(fresh []event.Event) error {
+// load reads for the whole batch what its events will ask for one by one: those
+// that come again, and fresh ones.
+func (w *work) load(again, fresh []event.Event) error {
 	var callIDs []string
 	var want []wantedIdentity
-	for i := range fresh {
-		e := &fresh[i]
-		switch {
-		case e.IsCall:
-			callIDs = append(callIDs, e.Call.CallID)
-		case e.Report.Invalid == "" && !e.Report.Failed:
-			want = appendWanted(want, e)
+	for _, events := range [][]event.Event{again, fresh} {
+		for i := range events {
+			e := &events[i]
+			switch {
+			case e.IsCall:
+				callIDs = append(callIDs, e.Call.CallID)
+			case e.Report.Invalid == "" && !e.Report.Failed:
+				want = appendWanted(want, e)
+			}
 		}
 	}
 	slices.Sort(callIDs)
@@ -182,8 +185,10 @@ func (w *work) load(fresh []event.Event) error {
 	if err := w.tx.loadIdentities(want, w); err != nil {
 		return err
 	}
-	if err := w.loadHinted(fresh); err != nil {
-		return err
+	for _, events := range [][]event.Event{again, fresh} {
+		if err := w.loadHinted(events); err != nil {
+			return err
+		}
 	}
 	return w.loadParked(fresh)
 }
@@ -216,7 +221,7 @@ func (w *work) loadHinted(fresh []event.Event) error {
 			continue
 		}
 		c := w.claimOf(e)
-		if held := w.ids[c.key]; held.live(c.weak, c.at, c.p) { // a repeat is answered with the call of the first telling
+		if held := w.holder(&c); held != nil { // a repeat is answered with the call of the first telling
 			if held.call != 0 {
 				nos = append(nos, held.call)
 			}

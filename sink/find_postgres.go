@@ -1,7 +1,6 @@
 package sink
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/tallyhook/tallyhook/event"
@@ -53,6 +52,7 @@ func (t *postgresTx) loadNames(names []callName, w *work) error {
 func (t *postgresTx) loadIdentities(want []wantedIdentity, w *work) error {
 	var strong, weak [][]byte
 	var hours []int64
+	holders := weakHolders{}
 	for i := range want {
 		k := &want[i]
 		if w.ids[k.key] != nil {
@@ -62,6 +62,7 @@ func (t *postgresTx) loadIdentities(want []wantedIdentity, w *work) error {
 			strong = append(strong, k.key[1:])
 			continue
 		}
+		holders.want(*k)
 		for hour := k.from / hourMicros; hour <= k.to/hourMicros; hour++ {
 			hours, weak = append(hours, hour), append(weak, k.key[1:])
 		}
@@ -74,40 +75,20 @@ func (t *postgresTx) loadIdentities(want []wantedIdentity, w *work) error {
 	if len(weak) == 0 {
 		return nil
 	}
-	found := map[idKey]*identity{}
-	err := t.each(func(r scanner) error { return scanWeak(r, found) }, pgWeak, hours, weak)
-	for k, i := range found {
-		if w.ids[k] == nil {
-			w.ids[k] = i
+	err := t.each(func(r scanner) error {
+		var key []byte
+		var status string
+		i := new(identity)
+		if err := r.Scan(&key, &i.id.Stream, &i.id.Seq, &i.id.N, &i.receivedAt, &i.call, &status); err != nil {
+			return err
 		}
-	}
+		return holders.hear(key, i, status == event.Unmatched.String() || status == event.Failed.String())
+	}, pgWeak, hours, weak)
+	holders.into(w)
 	return err
 }
 
 const hourMicros = int64(time.Hour / time.Microsecond)
-
-// scanWeak follows a weak identity through the verdicts that name it, oldest
-// first: each event that tells it takes it over, one that ends unmatched or
-// failed gives back what it holds.
-func scanWeak(r scanner, found map[idKey]*identity) error {
-	var key []byte
-	var status string
-	i := new(identity)
-	if err := r.Scan(&key, &i.id.Stream, &i.id.Seq, &i.id.N, &i.receivedAt, &i.call, &status); err != nil {
-		return err
-	}
-	if len(key) != len(event.Digest{}) {
-		return fmt.Errorf("verdict of event %s has a weak identity of %d bytes", i.id, len(key))
-	}
-	k := keyOf(classWeak, event.Digest(key))
-	switch held := found[k]; {
-	case status != "unmatched" && status != "failed":
-		found[k] = i
-	case held != nil && held.id == i.id:
-		delete(found, k)
-	}
-	return nil
-}
 
 func (t *postgresTx) loadWaiting(keys []event.CallKey, w *work) error {
 	var missing []int64

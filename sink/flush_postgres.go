@@ -16,22 +16,23 @@ import (
 // refused by ON CONFLICT DO UPDATE, and let pass with two sets of lines by
 // ON CONFLICT DO NOTHING.
 const (
-	pgPutCalls = `INSERT INTO call (no, call_id, ref_id, key, network_ids, caller, started_at, ended_at, duration, campaign, publisher, buyer, qualified, ranks, change_seq)
+	pgPutCalls = `INSERT INTO call (no, call_id, ref_id, key, network_ids, caller, started_at, ended_at, duration, campaign, publisher, buyer, qualified, ranks, change_seq, target, convert_by, converts)
 SELECT no, call_id, nullif(ref_id,''), nullif(key,''), nullif(network_ids,''), nullif(caller,''), nullif(started_at,0), nullif(ended_at,0), nullif(duration,-1),
-  nullif(campaign,''), nullif(publisher,''), nullif(buyer,''), nullif(qualified,-1), ranks, change_seq
-FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::bigint[], $9::bigint[], $10::text[], $11::text[], $12::text[], $13::bigint[], $14::bytea[], $15::bigint[])
-  AS t (no, call_id, ref_id, key, network_ids, caller, started_at, ended_at, duration, campaign, publisher, buyer, qualified, ranks, change_seq)
+  nullif(campaign,''), nullif(publisher,''), nullif(buyer,''), nullif(qualified,-1), ranks, change_seq, nullif(target,''), nullif(convert_by,0), converts
+FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::bigint[], $9::bigint[], $10::text[], $11::text[], $12::text[], $13::bigint[], $14::bytea[], $15::bigint[], $16::text[], $17::bigint[], $18::bigint[])
+  AS t (no, call_id, ref_id, key, network_ids, caller, started_at, ended_at, duration, campaign, publisher, buyer, qualified, ranks, change_seq, target, convert_by, converts)
 ON CONFLICT (no) DO UPDATE SET ref_id = excluded.ref_id, key = excluded.key, network_ids = excluded.network_ids, caller = excluded.caller,
 started_at = excluded.started_at, ended_at = excluded.ended_at, duration = excluded.duration, campaign = excluded.campaign, publisher = excluded.publisher,
-buyer = excluded.buyer, qualified = excluded.qualified, ranks = excluded.ranks, change_seq = excluded.change_seq`
+buyer = excluded.buyer, qualified = excluded.qualified, ranks = excluded.ranks, change_seq = excluded.change_seq, convert_by = excluded.convert_by, converts = excluded.converts`
 	pgPutKeys  = `INSERT INTO call_key (hash, at, no) SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) ON CONFLICT DO NOTHING`
 	pgDropKeys = `DELETE FROM call_key k USING unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS t (hash, at, no) WHERE k.hash = t.hash AND k.at = t.at AND k.no = t.no`
 	pgChange   = `INSERT INTO meta (key, value) VALUES ('call_change', $1::bigint::text) ON CONFLICT (key) DO UPDATE SET value = excluded.value`
-	pgPutState = `INSERT INTO call_state (no, currency, value, share, status, rule, buyer_account, publisher_account, priced_by, rank_at, rank_stream, rank_seq, rank_n, last_posting)
-SELECT * FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[])
+	pgPutState = `INSERT INTO call_state (no, currency, value, share, status, rule, buyer_account, publisher_account, priced_by, rank_at, rank_stream, rank_seq, rank_n, last_posting, parts, word, share_currency)
+SELECT * FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::text[], $17::text[])
 ON CONFLICT (no) DO UPDATE SET currency = excluded.currency, value = excluded.value, share = excluded.share, status = excluded.status, rule = excluded.rule,
 buyer_account = excluded.buyer_account, publisher_account = excluded.publisher_account, priced_by = excluded.priced_by, rank_at = excluded.rank_at,
-rank_stream = excluded.rank_stream, rank_seq = excluded.rank_seq, rank_n = excluded.rank_n, last_posting = excluded.last_posting`
+rank_stream = excluded.rank_stream, rank_seq = excluded.rank_seq, rank_n = excluded.rank_n, last_posting = excluded.last_posting,
+parts = excluded.parts, word = excluded.word, share_currency = excluded.share_currency`
 	pgPutIdentities = `INSERT INTO identity (key, stream, seq, n, money, received_at, call, reversed_by)
 SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[], $6::bigint[], $7::bigint[], $8::text[])
 ON CONFLICT (key) DO UPDATE SET stream = excluded.stream, seq = excluded.seq, n = excluded.n, money = excluded.money,
@@ -52,7 +53,7 @@ ON CONFLICT (account) DO UPDATE SET debits = balance.debits + excluded.debits, c
 	pgAdvance = `UPDATE stream SET next_seq = $1, received_at = $2, writer = $3, seen_at = $4, watermark = greatest(watermark, $5) WHERE stream = $6 AND next_seq = $7 AND ($8 OR writer = $3)`
 	pgAlive   = `UPDATE stream SET seen_at = $1, watermark = greatest(watermark, $2), writer = $4 WHERE stream = $3 AND ($5 OR writer = $4)`
 
-	intoPosting  = `posting (no, stream, seq, n, call, cause, source, received_at, currency, value, share, delta, share_delta, rule)`
+	intoPosting  = `posting (no, stream, seq, n, call, cause, source, received_at, currency, value, share, delta, share_delta, rule, share_currency)`
 	intoTransfer = `transfer (posting, line, debit_account, credit_account, amount, currency)`
 	intoVerdict  = `verdict (change_seq, stream, seq, n, revision, final, status, reason, detail, weak, weak_until, source, received_at, decided_at, kind, strategy, candidates, considered,
 call, call_id, call_caller, caller, duration, payout, currency, value, delta, share_delta, mapper, fuel, peer, us_queue, us_map, us_match, us_total, report, raw)`
@@ -69,6 +70,7 @@ func (t *postgresTx) flush(w *work) error {
 	t.queueIdentities(&q, w)
 	t.queueParked(&q, w)
 	t.queueUnmapped(&q, w)
+	t.queueSettlement(&q, w)
 	if err := t.send(&q); err != nil {
 		return err
 	}
@@ -137,7 +139,7 @@ func (t *postgresTx) queueCalls(q *pgx.Batch, w *work) {
 	if len(dirty) == 0 {
 		return
 	}
-	a := newArrays(len(dirty), 6, 8, 1)
+	a := newArrays(len(dirty), 8, 9, 1)
 	for _, c := range dirty {
 		duration, qualified := int64(-1), int64(-1)
 		if c.Duration.OK {
@@ -147,12 +149,12 @@ func (t *postgresTx) queueCalls(q *pgx.Batch, w *work) {
 			qualified = int64(event.No - c.Qualified)
 		}
 		networks, _ := networksJSON(c.NetworkIDs).(string)
-		a.addInts(c.No, c.StartedAt, c.EndedAt, duration, qualified, c.change)
-		a.addTexts(c.CallID, c.RefID, c.Key, networks, c.Caller, c.Campaign, c.Publisher, c.Buyer)
+		a.addInts(c.No, c.StartedAt, c.EndedAt, duration, qualified, c.change, c.convertBy, int64(c.converts))
+		a.addTexts(c.CallID, c.RefID, c.Key, networks, c.Caller, c.Campaign, c.Publisher, c.Buyer, c.target)
 		a.blobs[0] = append(a.blobs[0], appendRanks([]byte{}, c.ranks))
 	}
 	i, s := a.ints, a.texts
-	q.Queue(pgPutCalls, i[0], s[0], s[1], s[2], s[3], s[4], i[1], i[2], i[3], s[5], s[6], s[7], i[4], a.blobs[0], i[5])
+	q.Queue(pgPutCalls, i[0], s[0], s[1], s[2], s[3], s[4], i[1], i[2], i[3], s[5], s[6], s[7], i[4], a.blobs[0], i[5], s[8], i[6], i[7])
 	gained, lost := namesChanged(dirty)
 	for _, k := range []struct {
 		sql  string
@@ -175,15 +177,15 @@ func (t *postgresTx) queueStates(q *pgx.Batch, w *work) {
 	if len(dirty) == 0 {
 		return
 	}
-	a := newArrays(len(dirty), 12, 2, 0)
+	a := newArrays(len(dirty), 13, 4, 0)
 	for _, c := range dirty {
 		s := &c.state
 		a.addInts(c.No, int64(s.value), int64(s.share), s.rule, s.buyerAccount, s.publisherAccount, s.pricedBy,
-			s.rank.At, int64(s.rank.ID.Stream), int64(s.rank.ID.Seq), int64(s.rank.ID.N), s.lastPosting)
-		a.addTexts(s.currency, s.status.String())
+			s.rank.At, int64(s.rank.ID.Stream), int64(s.rank.ID.Seq), int64(s.rank.ID.N), s.lastPosting, int64(s.parts))
+		a.addTexts(s.currency, s.status.String(), s.word, s.shareCurrency)
 	}
 	i := a.ints
-	q.Queue(pgPutState, i[0], a.texts[0], i[1], i[2], a.texts[1], i[3], i[4], i[5], i[6], i[7], i[8], i[9], i[10], i[11])
+	q.Queue(pgPutState, i[0], a.texts[0], i[1], i[2], a.texts[1], i[3], i[4], i[5], i[6], i[7], i[8], i[9], i[10], i[11], i[12], a.texts[2], a.texts[3])
 }
 
 func (t *postgresTx) queueIdentities(q *pgx.Batch, w *work) {
@@ -268,7 +270,7 @@ func (t *postgresTx) copyPostings(w *work) error {
 	c.reset()
 	for i := range w.postings {
 		p := &w.postings[i]
-		c.row(14)
+		c.row(15)
 		for _, v := range [...]int64{p.no, int64(p.id.Stream), int64(p.id.Seq), int64(p.id.N), p.call} {
 			c.int(v)
 		}
@@ -279,6 +281,7 @@ func (t *postgresTx) copyPostings(w *work) error {
 		for _, v := range [...]int64{int64(p.value), int64(p.share), int64(p.delta), int64(p.shareDlt), p.rule} {
 			c.int(v)
 		}
+		c.some(p.shareCurrency)
 	}
 	return c.send(t.ctx, t.conn.PgConn(), intoPosting)
 }

@@ -7,16 +7,17 @@ import (
 )
 
 var (
-	insertCall = newInsert("call", "no, call_id, ref_id, key, network_ids, caller, started_at, ended_at, duration, campaign, publisher, buyer, qualified, ranks, change_seq",
+	insertCall = newInsert("call", "no, call_id, ref_id, key, network_ids, caller, started_at, ended_at, duration, campaign, publisher, buyer, qualified, ranks, change_seq, target, convert_by, converts",
 		`ON CONFLICT (no) DO UPDATE SET ref_id = excluded.ref_id, key = excluded.key, network_ids = excluded.network_ids, caller = excluded.caller,
 started_at = excluded.started_at, ended_at = excluded.ended_at, duration = excluded.duration, campaign = excluded.campaign, publisher = excluded.publisher,
-buyer = excluded.buyer, qualified = excluded.qualified, ranks = excluded.ranks, change_seq = excluded.change_seq`)
+buyer = excluded.buyer, qualified = excluded.qualified, ranks = excluded.ranks, change_seq = excluded.change_seq, convert_by = excluded.convert_by, converts = excluded.converts`)
 	insertCallKey = newInsert("call_key", "hash, at, no", "ON CONFLICT DO NOTHING")
-	insertState   = newInsert("call_state", "no, currency, value, share, status, rule, buyer_account, publisher_account, priced_by, rank_at, rank_stream, rank_seq, rank_n, last_posting",
+	insertState   = newInsert("call_state", "no, currency, value, share, status, rule, buyer_account, publisher_account, priced_by, rank_at, rank_stream, rank_seq, rank_n, last_posting, parts, word, share_currency",
 		`ON CONFLICT (no) DO UPDATE SET currency = excluded.currency, value = excluded.value, share = excluded.share, status = excluded.status, rule = excluded.rule,
 buyer_account = excluded.buyer_account, publisher_account = excluded.publisher_account, priced_by = excluded.priced_by, rank_at = excluded.rank_at,
-rank_stream = excluded.rank_stream, rank_seq = excluded.rank_seq, rank_n = excluded.rank_n, last_posting = excluded.last_posting`)
-	insertPosting  = newInsert("posting", "no, stream, seq, n, call, cause, source, received_at, currency, value, share, delta, share_delta, rule", "")
+rank_stream = excluded.rank_stream, rank_seq = excluded.rank_seq, rank_n = excluded.rank_n, last_posting = excluded.last_posting,
+parts = excluded.parts, word = excluded.word, share_currency = excluded.share_currency`)
+	insertPosting  = newInsert("posting", "no, stream, seq, n, call, cause, source, received_at, currency, value, share, delta, share_delta, rule, share_currency", "")
 	insertTransfer = newInsert("transfer", "posting, line, debit_account, credit_account, amount, currency", "")
 	insertIdentity = newInsert("identity", "key, stream, seq, n, money, received_at, call, reversed_by",
 		`ON CONFLICT (key) DO UPDATE SET stream = excluded.stream, seq = excluded.seq, n = excluded.n, money = excluded.money,
@@ -46,8 +47,8 @@ ON CONFLICT (account) DO UPDATE SET debits = debits + excluded.debits, credits =
 
 // writes lists the writing statements that are prepared once.
 func writes() []string {
-	list := []string{qDropKey, qDropIdentity, qUnpark, qUnparkKey, qMapped, qCallChange, qWeakFill, qWeakTake, qWeakGiven, qWeakPurge, qWeakForget, qWeakClear, qWeakMark, qBalances, qAdvance}
-	for _, i := range []insert{insertCall, insertCallKey, insertState, insertPosting, insertTransfer, insertIdentity, insertVerdict, insertParked, insertParkedKey, insertUnmapped} {
+	list := []string{qDropKey, qDropIdentity, qUnpark, qUnparkKey, qMapped, qCallChange, qWeakFill, qWeakTake, qWeakGiven, qWeakPurge, qWeakForget, qWeakClear, qWeakMark, qBalances, qAdvance, qUnheld, qRulingDone}
+	for _, i := range []insert{insertCall, insertCallKey, insertState, insertPosting, insertTransfer, insertIdentity, insertVerdict, insertParked, insertParkedKey, insertUnmapped, insertComponent, insertDay, insertHeld, insertConversion} {
 		list = append(list, i.one, i.many)
 	}
 	return list
@@ -55,7 +56,7 @@ func writes() []string {
 
 // flush writes everything that w changed and moves the stream's checkpoint.
 func (t *sqliteTx) flush(w *work) error {
-	for _, step := range []func(*work) error{t.flushCalls, t.flushStates, t.flushPostings, t.flushIdentities, t.flushVerdicts, t.takeWeak, t.flushParked, t.flushUnmapped, t.flushCheckpoint} {
+	for _, step := range []func(*work) error{t.flushCalls, t.flushStates, t.flushPostings, t.flushIdentities, t.flushVerdicts, t.takeWeak, t.flushParked, t.flushUnmapped, t.flushComponents, t.flushDays, t.flushHeld, t.flushConversions, t.flushCheckpoint} {
 		if err := step(w); err != nil {
 			return err
 		}
@@ -79,7 +80,7 @@ func (t *sqliteTx) flushCalls(w *work) error {
 			qualified = int64(event.No - c.Qualified)
 		}
 		return append(dst, c.No, c.CallID, text(c.RefID), text(c.Key), networksJSON(c.NetworkIDs), text(c.Caller), moment(c.StartedAt), moment(c.EndedAt), duration,
-			text(c.Campaign), text(c.Publisher), text(c.Buyer), qualified, appendRanks([]byte{}, c.ranks), c.change)
+			text(c.Campaign), text(c.Publisher), text(c.Buyer), qualified, appendRanks([]byte{}, c.ranks), c.change, text(c.target), moment(c.convertBy), int64(c.converts))
 	})
 	if err != nil {
 		return err
@@ -108,7 +109,8 @@ func (t *sqliteTx) flushStates(w *work) error {
 	return insertState.run(t, len(dirty), func(dst []any, i int) []any {
 		c, s := dirty[i], &dirty[i].state
 		return append(dst, c.No, s.currency, int64(s.value), int64(s.share), s.status.String(), s.rule, s.buyerAccount, s.publisherAccount, s.pricedBy,
-			s.rank.At, int64(s.rank.ID.Stream), int64(s.rank.ID.Seq), int64(s.rank.ID.N), s.lastPosting)
+			s.rank.At, int64(s.rank.ID.Stream), int64(s.rank.ID.Seq), int64(s.rank.ID.N), s.lastPosting,
+			int64(s.parts), s.word, s.shareCurrency)
 	})
 }
 
@@ -121,7 +123,7 @@ func (t *sqliteTx) flushPostings(w *work) error {
 	err := insertPosting.run(t, len(w.postings), func(dst []any, i int) []any {
 		p := &w.postings[i]
 		return append(dst, p.no, int64(p.id.Stream), int64(p.id.Seq), int64(p.id.N), p.call, p.cause, p.source, p.receivedAt, p.currency,
-			int64(p.value), int64(p.share), int64(p.delta), int64(p.shareDlt), p.rule)
+			int64(p.value), int64(p.share), int64(p.delta), int64(p.shareDlt), p.rule, text(p.shareCurrency))
 	})
 	if err != nil {
 		return err

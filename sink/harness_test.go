@@ -2,16 +2,18 @@ package sink_test
 
 import (
 	"context"
-	"path/filepath"
+	"os"
 	"testing"
 	"time"
 
-	"github.com/tallyhook/tallyhook/bench/services"
 	"github.com/tallyhook/tallyhook/event"
 	"github.com/tallyhook/tallyhook/match"
 	"github.com/tallyhook/tallyhook/sink"
 	"github.com/tallyhook/tallyhook/store"
+	"github.com/tallyhook/tallyhook/store/storetest"
 )
+
+func TestMain(m *testing.M) { os.Exit(storetest.Main(m)) }
 
 // poster is what the ledger's suites need of a backend.
 type poster interface {
@@ -41,14 +43,14 @@ const (
 
 // ledgers opens an empty ledger of each backend.
 var ledgers = map[string]func(t testing.TB) *harness{
-	"sqlite":   func(t testing.TB) *harness { return openLedger(t, "sqlite:"+filepath.Join(t.TempDir(), "ledger.db")) },
+	"sqlite":   func(t testing.TB) *harness { return openLedger(t, storetest.SQLite(t)) },
 	"postgres": func(t testing.TB) *harness { return openLedger(t, postgresAsApp(t)) },
 }
 
 // postgresAsApp gives the URL of a new store for the role that nodes shall
 // have: one that cannot change what is booked.
 func postgresAsApp(t testing.TB) string {
-	return services.Postgres(t)
+	return storetest.Postgres(t)
 }
 
 func openLedger(t testing.TB, url string) *harness {

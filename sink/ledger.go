@@ -63,6 +63,9 @@ type Ledger struct {
 	mine     map[uint32]bool      // streams whose writer this process is
 	rules    map[int64]*rule      // by id; a rule never changes
 	rulesTo  int64                // id of the newest rule that assigned knows of
+	groups   map[int64]*group     // by id; a conversion group never changes
+	grouped  map[string]int64     // campaign → current group, 0 none
+	groupsTo int64                // id of the newest group that grouped knows of
 	assigned map[assignment]int64 // campaign and publisher → current rule, 0 none
 	accounts map[account]int64    // committed ones; an account never changes
 	recent   []recentCall         // upserts that the index may not have yet, by rising change
@@ -80,7 +83,7 @@ func OpenLedger(cfg LedgerConfig) (*Ledger, error) {
 		return nil, fmt.Errorf("open ledger: %w", err)
 	}
 	l := &Ledger{LedgerConfig: cfg, raw: raw, writer: rand.Text(), mine: map[uint32]bool{},
-		rules: map[int64]*rule{}, assigned: map[assignment]int64{}, accounts: map[account]int64{}, calls: unknownCalls}
+		rules: map[int64]*rule{}, groups: map[int64]*group{}, grouped: map[string]int64{}, assigned: map[assignment]int64{}, accounts: map[account]int64{}, calls: unknownCalls}
 	if cfg.Postgres != nil {
 		l.db = &postgresBooks{pool: cfg.Postgres}
 	} else {
@@ -163,10 +166,8 @@ func (l *Ledger) walk(tx ledgerTx, b *event.Batch) (*work, error) {
 		return nil, err
 	}
 	b.Events = b.Events[:len(again)+len(done)+len(fresh)]
-	for _, events := range [][]event.Event{again, fresh} {
-		if err := w.load(events); err != nil {
-			return nil, err
-		}
+	if err := w.load(again, fresh); err != nil {
+		return nil, err
 	}
 	for i := range again {
 		if err := w.reportAgain(&again[i]); err != nil {
@@ -185,8 +186,10 @@ func (l *Ledger) walk(tx ledgerTx, b *event.Batch) (*work, error) {
 			return nil, fmt.Errorf("post event %s: %w", e.ID, err)
 		}
 	}
-	if err := w.expire(); err != nil {
-		return nil, err
+	for _, end := range []func() error{w.expire, w.giveUp, w.carryOut} {
+		if err := end(); err != nil {
+			return nil, err
+		}
 	}
 	return w, nil
 }
@@ -210,6 +213,10 @@ func (w *work) begin() error {
 	if w.ruleTop != l.rulesTo {
 		clear(l.assigned)
 		l.rulesTo = w.ruleTop
+	}
+	if w.groupTop != l.groupsTo {
+		clear(l.grouped)
+		l.groupsTo = w.groupTop
 	}
 	return w.hear()
 }

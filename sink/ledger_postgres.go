@@ -126,6 +126,7 @@ const (
   coalesce((SELECT max(change_seq) FROM verdict), 0), coalesce((SELECT max(no) FROM posting), 0),
   coalesce((SELECT max(no) FROM call), 0), coalesce((SELECT value::bigint FROM meta WHERE key = 'call_change'), 0),
   coalesce((SELECT max(id) FROM rule), 0), EXISTS (SELECT 1 FROM parked), coalesce((SELECT min(received_at) FROM unmapped), 0),
+  coalesce((SELECT max(id) FROM conversion_group), 0), coalesce((SELECT min(convert_by) FROM call WHERE convert_by IS NOT NULL), 0), EXISTS (SELECT 1 FROM ruling),
   coalesce((SELECT min(watermark) FROM stream WHERE stream <> $1 AND seen_at > $2), -1)`
 	pgCheckpoint = `SELECT next_seq, writer FROM stream WHERE stream = $1`
 	pgCalls      = `SELECT ` + callColumns + `WHERE c.no = ANY($1::bigint[])`
@@ -159,7 +160,7 @@ func (t *postgresTx) start(w *work) error {
 	q.Queue("BEGIN")
 	q.Queue(`SELECT pg_advisory_xact_lock($1)`, int64(ledgerLock))
 	q.Queue(pgCounters, int64(w.b.Stream), w.now-streamAliveMax.Microseconds()).QueryRow(func(r pgx.Row) error {
-		return r.Scan(&w.change, &w.posting, &w.callNo, &w.callChange, &w.ruleTop, &w.parked, &w.oldest, &w.others)
+		return r.Scan(&w.change, &w.posting, &w.callNo, &w.callChange, &w.ruleTop, &w.parked, &w.oldest, &w.groupTop, &w.convertBy, &w.ruled, &w.others)
 	})
 	if w.b.Stream != 0 {
 		q.Queue(pgCheckpoint, int64(w.b.Stream)).QueryRow(func(r pgx.Row) error { return r.Scan(&w.next, &w.writer) })

@@ -35,6 +35,7 @@ func TestLedgerShared(t *testing.T) {
 	}
 	for name, story := range stories {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
+			t.Parallel() // most of their time they wait for what the server lets pass
 			h := ledgers["postgres"](t)
 			story(t, h)
 			h.verify()

@@ -99,7 +99,8 @@ const (
 	qCounters = `SELECT
   coalesce((SELECT max(change_seq) FROM verdict), 0), coalesce((SELECT max(no) FROM posting), 0),
   coalesce((SELECT max(no) FROM call), 0), coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'call_change'), 0),
-  coalesce((SELECT max(id) FROM rule), 0), EXISTS (SELECT 1 FROM parked), coalesce((SELECT min(received_at) FROM unmapped), 0)`
+  coalesce((SELECT max(id) FROM rule), 0), EXISTS (SELECT 1 FROM parked), coalesce((SELECT min(received_at) FROM unmapped), 0),
+  coalesce((SELECT max(id) FROM conversion_group), 0), coalesce((SELECT min(convert_by) FROM call WHERE convert_by IS NOT NULL), 0), EXISTS (SELECT 1 FROM ruling)`
 	qCheckpoint = `SELECT next_seq, writer FROM stream WHERE stream = ?`
 	qCalls      = `SELECT ` + callColumns + `WHERE `
 	qNumbers    = `SELECT no FROM (SELECT no FROM call_key WHERE hash = ?1 AND at <= ?2 ORDER BY at DESC LIMIT 256)
@@ -125,12 +126,13 @@ var inList = "(" + strings.Repeat("?,", chunk-1) + "?)"
 // selects lists the queries that are prepared once; allInserts the rest.
 func selects() []string {
 	return []string{qCounters, qCheckpoint, qCalls + "c.no IN " + inList, qCalls + "c.call_id IN " + inList, qNumbers,
-		qIdentities + inList, qWeak + inList, qWeakThrough, qWeakFloor, qAccount, qNewAccount, qRule, qAssigned, qWaitingFor, qWaitingUntil, qUnmapped, qUnmappedTo, qLastUnmapped, qRecorded, qBetween}
+		qIdentities + inList, qWeak + inList + weakByChange, qWeakThrough, qWeakFloor, qAccount, qNewAccount, qRule, qAssigned, qWaitingFor, qWaitingUntil, qUnmapped, qUnmappedTo, qLastUnmapped, qRecorded, qBetween,
+		qComponents, qDayTotal, qRuled, qCurrentGroup, qGroup, qOverdue, qLastConversion}
 }
 
 func (t *sqliteTx) start(w *work) error {
 	row := t.stmt(qCounters).QueryRowContext(t.ctx)
-	if err := row.Scan(&w.change, &w.posting, &w.callNo, &w.callChange, &w.ruleTop, &w.parked, &w.oldest); err != nil {
+	if err := row.Scan(&w.change, &w.posting, &w.callNo, &w.callChange, &w.ruleTop, &w.parked, &w.oldest, &w.groupTop, &w.convertBy, &w.ruled); err != nil {
 		return fmt.Errorf("read ledger counters: %w", err)
 	}
 	if err := t.syncWeak(w); err != nil {
@@ -226,25 +228,29 @@ func (t *sqliteTx) loadNames(names []callName, w *work) error {
 // loadIdentities loads who holds keys, each class from where it is kept.
 func (t *sqliteTx) loadIdentities(want []wantedIdentity, w *work) error {
 	var strong, weak []idKey
+	holders := weakHolders{}
 	for _, i := range want {
 		if i.key[0] == classStrong {
 			strong = append(strong, i.key)
 		} else {
 			weak = append(weak, i.key)
+			holders.want(i)
 		}
 	}
 	digest := func(k idKey) any { return k[1:] }
 	if err := each(t, qIdentities+inList, strong, digest, w.scanStrong); err != nil {
 		return err
 	}
-	return each(t, qWeak+inList, weak, digest, func(r scanner) error {
+	err := each(t, qWeak+inList+weakByChange, weak, digest, func(r scanner) error {
 		var key []byte
 		i := new(identity)
 		if err := r.Scan(&key, &i.id.Stream, &i.id.Seq, &i.id.N, &i.receivedAt, &i.call); err != nil {
 			return err
 		}
-		return w.hasIdentity(classWeak, key, i)
+		return holders.hear(key, i, false)
 	})
+	holders.into(w)
+	return err
 }
 
 func (t *sqliteTx) between(call int64, after, before event.Rank) (s *standing, err error) {

@@ -11,7 +11,8 @@ import (
 // call by ref_id. It knows nothing of batches, streams of SQL or caches.
 type model struct {
 	calls  map[string]*modelCall
-	ids    map[string]*modelID
+	ids    map[string]*modelID   // strong ones
+	weak   map[string][]*modelID // all that hold one, in the order in which they took it
 	parked []*modelEvent
 	log    map[event.ID][]string // statuses that each event went through
 }
@@ -55,7 +56,7 @@ type modelEvent struct {
 }
 
 func newModel() *model {
-	return &model{calls: map[string]*modelCall{}, ids: map[string]*modelID{}, log: map[event.ID][]string{}}
+	return &model{calls: map[string]*modelCall{}, ids: map[string]*modelID{}, weak: map[string][]*modelID{}, log: map[event.ID][]string{}}
 }
 
 func (m *model) call(id string) *modelCall {
@@ -128,8 +129,7 @@ func (m *model) report(e *modelEvent) {
 }
 
 func (m *model) judge(e *modelEvent) string {
-	held := m.ids[e.key()]
-	if held != nil && held.by != nil && (e.strong != "" || max(e.at-held.at, held.at-e.at) <= event.DefaultDedupeWindow.Microseconds()) {
+	if held := m.holder(e); held != nil {
 		if held.money != e.money() {
 			return "conflict"
 		}
@@ -157,6 +157,23 @@ func (m *model) judge(e *modelEvent) string {
 	return m.settle(e)
 }
 
+// holder is who holds e's identity: of several that a clock which was put back
+// has left, the latest within the window.
+func (m *model) holder(e *modelEvent) *modelID {
+	if e.strong != "" {
+		if held := m.ids[e.key()]; held != nil && held.by != nil {
+			return held
+		}
+		return nil
+	}
+	for _, held := range slices.Backward(m.weak[e.key()]) {
+		if max(e.at-held.at, held.at-e.at) <= event.DefaultDedupeWindow.Microseconds() {
+			return held
+		}
+	}
+	return nil
+}
+
 // toldFirst puts e in the place of its repeat, on which the call's price stands.
 func (m *model) toldFirst(e *modelEvent, c *modelCall, held *modelID) string {
 	var last *modelPrice
@@ -165,7 +182,11 @@ func (m *model) toldFirst(e *modelEvent, c *modelCall, held *modelID) string {
 			last = &c.told[i]
 		}
 	}
-	held.by, held.at = e, e.at
+	if e.strong != "" {
+		held.by, held.at = e, e.at
+	} else {
+		m.hold(e).call = held.call
+	}
 	c.told = append(c.told, e.price())
 	if last == nil {
 		c.by, c.rank = e, e.rank()
@@ -196,6 +217,12 @@ func (e *modelEvent) price() modelPrice {
 }
 
 func (m *model) hold(e *modelEvent) *modelID {
+	if e.strong == "" {
+		list := slices.DeleteFunc(m.weak[e.key()], func(id *modelID) bool { return id.by == e })
+		id := &modelID{by: e, money: e.money(), at: e.at}
+		m.weak[e.key()] = append(list, id)
+		return id
+	}
 	id := m.ids[e.key()]
 	if id == nil {
 		id = &modelID{}
@@ -278,6 +305,7 @@ func (m *model) expire(now int64) {
 		if e.deadline <= now {
 			m.unpark(e)
 			m.say(e, "unmatched")
+			m.weak[e.key()] = slices.DeleteFunc(m.weak[e.key()], func(id *modelID) bool { return id.by == e })
 			if id := m.ids[e.key()]; id != nil && id.by == e { // else another has it since
 				id.by = nil
 				if !id.reversedBy {

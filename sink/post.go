@@ -20,6 +20,7 @@ type claim struct {
 	money    event.Digest
 	reverses idKey // of the conversion it takes back; zero without a strong identity
 	first    bool  // decided for the first time, though its verdict has an earlier revision: it waited for its mapper
+	released bool  // a person lets it be booked: caps are not asked
 
 	hints  []int64 // calls that may fit
 	hinted bool    // hints are all there is, together with byKey
@@ -46,11 +47,15 @@ type outcome struct {
 	fits       int
 	considered []byte
 
-	value    event.Amount // to be assigned
+	value    event.Amount // to be assigned, components and all
 	currency string
-	assigns  bool      // call's state becomes value, status and rank
-	stands   *standing // whose price it is, when it is not the claim's own
-	holds    bool      // the claim's identity stays with it
+	stands   *standing     // whose price it is, when it is not the claim's own
+	reward   event.Money   // of an account
+	part     *componentRow // of the value, that the claim sets
+	trigger  bool          // the campaign's trigger says what it is worth
+	leaves   event.Status  // what the call is then: booked, unqualified or reversed
+	assigns  bool          // call's state becomes value, status and rank
+	holds    bool          // the claim's identity stays with it
 	deadline int64
 }
 
@@ -71,6 +76,9 @@ func (w *work) report(e *event.Event, revision int) error {
 		would := event.Detail{Would: o.status.String(), Call: callID(o.call)}
 		if o.assigns {
 			would.Value = o.value.String()
+		}
+		if o.assigns && c.p.ToAccount {
+			would.Call, would.Value = c.r.Account, o.reward.Amount.String()
 		}
 		o = outcome{status: event.Ignored, reason: event.TestPostback, detail: would,
 			call: o.call, strategy: o.strategy, fits: o.fits, considered: o.considered}
@@ -114,11 +122,14 @@ func (w *work) judge(e *event.Event, c *claim) (outcome, error) {
 	case c.r.Invalid != "":
 		return outcome{status: event.Invalid, reason: c.r.Invalid, detail: c.r.Detail}, nil
 	}
-	if held := w.ids[c.key]; held.live(c.weak, c.at, c.p) {
+	if held := w.holder(c); held != nil {
 		return w.repeated(c, held)
 	}
 	if c.r.Kind == event.Reversal && c.reverses != (idKey{}) {
 		return w.reversal(c)
+	}
+	if c.p.ToAccount {
+		return w.settleOnAccount(c)
 	}
 	return w.settle(c)
 }
@@ -136,7 +147,7 @@ func (w *work) repeated(c *claim, held *identity) (outcome, error) {
 		}
 		o.call = row
 	}
-	if row := o.call; o.status == event.Duplicate && row != nil && row.hasState && row.state.rank.ID == held.id && c.rank().Less(row.state.rank) {
+	if row := o.call; o.status == event.Duplicate && row != nil && row.hasState && row.state.rank.ID == held.id && c.rank().Less(row.state.rank) && row.target == "" && row.state.parts == 0 {
 		return w.toldFirst(c, row, held.id)
 	}
 	return o, nil
@@ -157,7 +168,7 @@ type standing struct {
 func (w *work) toldFirst(c *claim, row *callRow, repeat event.ID) (outcome, error) {
 	s := &row.state
 	o := outcome{status: event.Unchanged, reason: event.ToldFirst, detail: event.Detail{Of: repeat.String()}, call: row, fits: 1,
-		value: s.value, currency: s.currency, assigns: true, holds: true}
+		value: s.value, leaves: s.status, trigger: s.rule < 0 && s.rule%2 != 0, currency: s.currency, assigns: true, holds: true}
 	between, err := w.tx.between(row.No, c.rank(), s.rank)
 	if err != nil {
 		return o, fmt.Errorf("what was told between %s and %s: %w", c.id, repeat, err)
@@ -170,7 +181,7 @@ func (w *work) toldFirst(c *claim, row *callRow, repeat event.ID) (outcome, erro
 		}
 	}
 	if between != nil {
-		o.stands, o.value = between, between.value
+		o.stands, o.value, o.leaves = between, between.value, between.status
 		if between.value != s.value || between.status != s.status {
 			o.status = between.status
 		}
@@ -193,8 +204,7 @@ func (w *work) reversal(c *claim) (outcome, error) {
 		return outcome{}, fmt.Errorf("identity of event %s names call %d, which is not in the store; verify the ledger", conversion.id, conversion.call)
 	}
 	o := outcome{call: row, strategy: event.ByReversal, fits: 1, holds: true}
-	w.assign(c, &o)
-	return o, nil
+	return o, w.assign(c, &o)
 }
 
 // settle looks for the call of a claim and says what it is worth.
@@ -212,8 +222,7 @@ func (w *work) settle(c *claim) (outcome, error) {
 		return o, nil
 	}
 	o.call, o.holds = w.calls[w.cands[d.Pick].Call.No], true
-	w.assign(c, &o)
-	return o, nil
+	return o, w.assign(c, &o)
 }
 
 // canPark reports whether a call that comes later could still fit.
@@ -221,72 +230,27 @@ func canPark(r *event.Report) bool {
 	return r.RefID != "" || r.CallID != "" || r.NetworkCallID != "" || (r.Caller != "" && r.Duration.OK)
 }
 
-// assign says what a claim does to the call in o: the value that it sets, or
-// why it sets none.
-func (w *work) assign(c *claim, o *outcome) {
-	row := o.call
-	value, status := c.r.Payout.Amount, event.Booked
-	switch {
-	case c.r.Kind == event.Reversal:
-		value, status = 0, event.Reversed
-	case value == 0:
-		status = event.Unqualified
-	}
-	o.currency = c.r.Payout.Currency
-	if o.currency == "" {
-		o.currency = c.p.Currency
-	}
-	if tomb := w.ids[c.key]; status != event.Reversed && tomb != nil && !tomb.gone && tomb.reversedBy != "" {
-		value, status = 0, event.Reversed
-		o.reason, o.detail = event.ReversedOnArrival, event.Detail{Of: tomb.reversedBy}
-	}
-	if row.hasState && row.state.lastPosting != 0 {
-		if status == event.Reversed {
-			o.currency = row.state.currency
-		}
-		if row.state.currency != o.currency {
-			o.status, o.reason, o.detail = event.Held, event.CurrencyDiffers, event.Detail{Got: row.state.currency, Value: o.currency, Call: row.CallID}
-			return
-		}
-	}
-	if value > c.p.AmountMax {
-		o.status, o.reason, o.detail = event.Held, event.AmountOverCap, event.Detail{Limit: int64(c.p.AmountMax), Call: row.CallID}
-		return
-	}
-	if row.hasState && c.rank().Less(row.state.rank) {
-		o.status, o.reason, o.detail = event.Stale, event.OlderThanBooked, event.Detail{Of: row.state.rank.ID.String()}
-		return
-	}
-	o.status, o.value, o.assigns = status, value, true
-	if row.hasState && row.state.value == value && row.state.status == status {
-		o.status = event.Unchanged
-	}
-	if o.reason != event.NoReason {
-		return
-	}
-	switch o.status {
-	case event.Unchanged:
-		o.reason = event.SameValue
-	case event.Unqualified:
-		o.reason = event.BuyerSaidZero
-	case event.Reversed:
-		o.reason = event.TakenBack
-	}
-}
-
 // apply writes an outcome down: identity, state, posting, parking, verdict.
 func (w *work) apply(c *claim, o *outcome, v *verdictRow) error {
 	v.v.Status, v.v.Reason, v.v.Detail = o.status, o.reason, o.detail
 	v.v.Strategy, v.v.Candidates, v.considered = o.strategy, o.fits, o.considered
 	if o.assigns {
+		w.adopt(o.call)
 		if err := w.book(c, o, &v.v); err != nil {
 			return err
 		}
 		o.assigns = v.v.Status != event.Held
 	}
-	if o.call != nil {
-		v.call = o.call
-		v.v.CallNo, v.v.CallID = o.call.No, o.call.CallID
+	if o.assigns {
+		if err := w.convert(c, o, &v.v); err != nil {
+			return err
+		}
+	}
+	if o.call != nil && o.call.No != 0 {
+		v.call, v.v.CallNo = o.call, o.call.No
+		if o.call.target == "" {
+			v.v.CallID = o.call.CallID
+		}
 		if o.call.hasState && v.v.Status != event.Held { // what is held may be in another currency
 			v.v.Value, v.v.Currency, v.hasValue = o.call.state.value, o.call.state.currency, true
 		}
@@ -302,15 +266,21 @@ func (w *work) apply(c *claim, o *outcome, v *verdictRow) error {
 	} else if v.v.Status == event.Parked {
 		w.parkClaim(c, o)
 	}
+	if v.v.Status == event.Held {
+		w.heldNow = append(w.heldNow, heldRow{id: c.id, source: c.p.Source, reason: v.v.Reason, identity: c.key})
+	}
 	w.record(v)
 	return nil
 }
 
 // hold gives the claim its identity, and a reversal's mark to what it reverses.
 func (w *work) hold(c *claim, o *outcome) {
+	if c.key == (idKey{}) {
+		return // held before identities were kept with what is held
+	}
 	id := w.ids[c.key]
-	if id == nil {
-		id = new(identity)
+	if id == nil || c.weak && id.id != c.id {
+		id = &identity{before: id}
 		w.ids[c.key] = id
 	}
 	id.id, id.money, id.receivedAt, id.dirty, id.gone = c.id, c.money, c.at, true, false
@@ -331,12 +301,12 @@ func (w *work) hold(c *claim, o *outcome) {
 // release gives an identity back, so that a corrected resend may still book. A
 // reversal that waits for it stays.
 func (w *work) release(key idKey, id event.ID) {
-	held := w.ids[key]
-	if held == nil || held.id != id {
-		return
+	for held := w.ids[key]; held != nil; held = held.before {
+		if held.id == id {
+			held.id, held.call, held.dirty = event.ID{}, 0, true
+			held.gone = held.reversedBy == ""
+		}
 	}
-	held.id, held.call, held.dirty = event.ID{}, 0, true
-	held.gone = held.reversedBy == ""
 }
 
 // record appends a verdict to the log.

@@ -11,7 +11,7 @@ import (
 
 const (
 	scanColumns = `SELECT change_seq, no, call_id, coalesce(ref_id, ''), coalesce(network_ids, ''), coalesce(caller, ''), coalesce(started_at, 0) FROM call `
-	qScanCalls  = scanColumns + `WHERE no > $1 ORDER BY no LIMIT $2`
+	qScanCalls  = scanColumns + `WHERE no > $1 AND target IS NULL ORDER BY no LIMIT $2`
 	// Calls that came in by other ways may share a change number: the call's own
 	// tells them apart. Only Postgres has an index on change_seq.
 	qCallsSince = scanColumns + `WHERE change_seq >= $1 AND (change_seq > $1 OR no > $2) ORDER BY change_seq, no LIMIT $3`

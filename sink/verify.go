@@ -49,7 +49,7 @@ var invariants = []struct {
 	{"I5", "every share is what the payout rule makes of the value", (*verifier).shares},
 	{"I6", "every event has one outcome, every posting one cause", (*verifier).outcomes},
 	{"I7", "changes and postings are numbered without a gap and follow the journal", (*verifier).order},
-	{"I9", "what is parked waits for a reason and not for ever", (*verifier).waiting},
+	{"I9", "what is parked or held waits for a reason and not for ever, and what became of a call is told once", (*verifier).waiting},
 }
 
 // Verify checks every invariant of the ledger in db on one snapshot: a node

@@ -1,6 +1,7 @@
 package sink
 
 import (
+	"database/sql"
 	"fmt"
 
 	"github.com/tallyhook/tallyhook/event"
@@ -105,14 +106,15 @@ func (v *verifier) ranks() (string, error) {
 		return "", err
 	}
 	return v.each(`
-SELECT s.no, s.value, s.rank_stream, s.rank_seq, s.rank_n, coalesce(w.status, ''), coalesce(w.call, 0), coalesce(w.value, 0), coalesce(w.received_at, 0), s.rank_at, coalesce(w.payout, 0), coalesce(w.kind, ''), coalesce(w.reason, '')
+SELECT s.no, s.value, s.parts, (SELECT sum(k.value) FROM component k WHERE k.call = s.no), s.rank_stream, s.rank_seq, s.rank_n, coalesce(w.status, ''), coalesce(w.call, 0), coalesce(w.value, 0), coalesce(w.received_at, 0), s.rank_at, coalesce(w.payout, 0), coalesce(w.kind, ''), coalesce(w.reason, '')
 FROM call_state s LEFT JOIN verdict w ON w.stream = s.rank_stream AND w.seq = s.rank_seq AND w.n = s.rank_n AND w.final = 1
 ORDER BY s.no`, func(scan func(...any) error) (string, error) {
-		var no, value, call, said, receivedAt, rankAt int64
+		var no, value, parts, call, said, receivedAt, rankAt int64
 		var id event.ID
 		var status, kind, reason string
 		var payout int64
-		if err := scan(&no, &value, &id.Stream, &id.Seq, &id.N, &status, &call, &said, &receivedAt, &rankAt, &payout, &kind, &reason); err != nil {
+		var sum sql.NullInt64
+		if err := scan(&no, &value, &parts, &sum, &id.Stream, &id.Seq, &id.N, &status, &call, &said, &receivedAt, &rankAt, &payout, &kind, &reason); err != nil {
 			return "", err
 		}
 		at := fmt.Sprintf("call_state %d: ", no)
@@ -120,6 +122,10 @@ ORDER BY s.no`, func(scan func(...any) error) (string, error) {
 			payout = 0
 		}
 		switch {
+		case parts != sum.Int64:
+			return at + fmt.Sprintf("its parts are %s, its components make %s", event.Amount(parts), event.Amount(sum.Int64)), nil
+		case sum.Valid && id.IsZero() && value == parts: // nothing but components
+		case sum.Valid && (status == "" || accepts(status)) && (status == "" || call == no): // what it said has had components added since
 		case (status == "stale" || reason == string(event.ToldFirst)) && call == no && payout == value && receivedAt == rankAt: // it counts again: what outranked it was a repeat
 		case status == "" && pruned:
 		case status == "":
@@ -159,7 +165,7 @@ func (v *verifier) shares() (string, error) {
 		func() (string, error) {
 			return v.each(`
 SELECT s.no, s.value, s.share, s.status, s.rule, coalesce(c.qualified, -1), coalesce(c.campaign, ''), coalesce(c.publisher, '')
-FROM call_state s LEFT JOIN call c ON c.no = s.no ORDER BY s.no`, func(scan func(...any) error) (string, error) {
+FROM call_state s LEFT JOIN call c ON c.no = s.no WHERE c.target IS NULL ORDER BY s.no`, func(scan func(...any) error) (string, error) {
 				var no, value, share, id, qualified int64
 				var status, campaign, publisher string
 				if err := scan(&no, &value, &share, &status, &id, &qualified, &campaign, &publisher); err != nil {
@@ -169,7 +175,7 @@ FROM call_state s LEFT JOIN call c ON c.no = s.no ORDER BY s.no`, func(scan func
 				switch {
 				case id != 0 && r == nil:
 					return fmt.Sprintf("call_state %d: there is no rule %d", no, id), nil
-				case r == nil || status != "booked" || qualified == 0 || r.assignment != assignment{campaign, publisher}:
+				case r == nil || status != "booked" || qualified == 0 || !r.assigns(campaign, publisher):
 					r = &rule{}
 				}
 				want, err := r.payout.Share(event.Amount(value))
@@ -180,7 +186,7 @@ FROM call_state s LEFT JOIN call c ON c.no = s.no ORDER BY s.no`, func(scan func
 			})
 		},
 		func() (string, error) {
-			return v.each(`SELECT no, value, share, share_delta, rule FROM posting ORDER BY no`, func(scan func(...any) error) (string, error) {
+			return v.each(`SELECT no, value, share, share_delta, rule FROM posting WHERE share_currency IS NULL ORDER BY no`, func(scan func(...any) error) (string, error) {
 				var no, value, share, shareDelta, id int64
 				if err := scan(&no, &value, &share, &shareDelta, &id); err != nil || share == 0 || shareDelta == 0 {
 					return "", err
@@ -217,5 +223,28 @@ func (v *verifier) rules() (rules map[int64]*rule, fault string, err error) {
 		r.payout = p
 		return "", nil
 	})
+	if err != nil || fault != "" {
+		return rules, fault, err
+	}
+	fault, err = v.each(`SELECT id, campaign, spec FROM conversion_group WHERE spec <> '' ORDER BY id`, func(scan func(...any) error) (string, error) {
+		g, text := new(group), ""
+		if err := scan(&g.id, &g.campaign, &text); err != nil {
+			return "", err
+		}
+		spec, err := event.ParseGroup(text)
+		if err != nil {
+			return fmt.Sprintf("conversion_group %d: %v", g.id, err), nil
+		}
+		for id, triggered := range map[int64]bool{g.postedRule(): false, g.triggeredRule(): true} {
+			rules[id] = &rule{id: id, assignment: assignment{campaign: g.campaign}, payout: spec.Share(triggered)}
+		}
+		return "", nil
+	})
 	return rules, fault, err
+}
+
+// assigns reports whether r is that of a publisher in a campaign: its own, or
+// that of the campaign's conversion group.
+func (r *rule) assigns(campaign, publisher string) bool {
+	return r.campaign == campaign && (r.id < 0 || r.publisher == publisher)
 }

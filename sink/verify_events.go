@@ -233,6 +233,22 @@ FROM unmapped u WHERE NOT EXISTS (SELECT 1 FROM verdict v WHERE v.stream = u.str
   AND NOT EXISTS (SELECT 1 FROM verdict w WHERE w.stream = v.stream AND w.seq = v.seq AND w.n = 0 AND w.revision > v.revision)) LIMIT 1`)
 		},
 		func() (string, error) {
+			return v.none(`SELECT 'held ' || h.stream || '-' || h.seq || '.' || h.n || ': its newest verdict is not held'
+FROM held h WHERE NOT EXISTS (SELECT 1 FROM verdict v WHERE v.stream = h.stream AND v.seq = h.seq AND v.n = h.n AND v.status = 'held'
+  AND NOT EXISTS (SELECT 1 FROM verdict w WHERE w.stream = v.stream AND w.seq = v.seq AND w.n = v.n AND w.revision > v.revision)) LIMIT 1`)
+		},
+		func() (string, error) {
+			return v.none(`SELECT 'verdict ' || v.change_seq || ': event ' || v.stream || '-' || v.seq || '.' || v.n || ' is held and nobody is asked'
+FROM verdict v WHERE v.status = 'held'
+  AND NOT EXISTS (SELECT 1 FROM verdict w WHERE w.stream = v.stream AND w.seq = v.seq AND w.n = v.n AND w.revision > v.revision)
+  AND NOT EXISTS (SELECT 1 FROM held h WHERE h.stream = v.stream AND h.seq = v.seq AND h.n = v.n) ORDER BY v.change_seq LIMIT 1`)
+		},
+		func() (string, error) {
+			return v.none(`SELECT 'call ' || c.no || ': it is said to be ' || c.converts || ' and its conversions to be ' || coalesce(sum(CASE k.outcome WHEN 'not_converted' THEN 1 ELSE 2 END), 0)
+FROM call c LEFT JOIN conversion k ON k.call = c.no WHERE c.converts <> 0 OR k.no IS NOT NULL GROUP BY c.no, c.converts
+HAVING c.converts <> coalesce(sum(CASE k.outcome WHEN 'not_converted' THEN 1 ELSE 2 END), 0) LIMIT 1`)
+		},
+		func() (string, error) {
 			return v.none(`SELECT 'parked_key ' || k.hash || ': event ' || k.stream || '-' || k.seq || '.' || k.n || ' is not parked'
 FROM parked_key k WHERE NOT EXISTS (SELECT 1 FROM parked p WHERE p.stream = k.stream AND p.seq = k.seq AND p.n = k.n) LIMIT 1`)
 		})

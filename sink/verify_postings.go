@@ -10,7 +10,8 @@ import (
 
 // lines checks I1. The transfers of a posting are in its currency, between
 // accounts of that currency, each from a receivable to the revenue or from the
-// cost to a publisher or back, at most four; their sums are the posting's
+// cost to a publisher or from the rewards to an
+// account or back, at most four; their sums are the posting's
 // delta and share_delta; and after it the call's whole value stands on one
 // receivable and its whole share on one publisher's account, at the end those
 // that call_state names.
@@ -20,7 +21,7 @@ func (v *verifier) lines() (string, error) {
 	}
 	w := lineWalk{position: map[int64]int64{}, kinds: map[int64]string{}}
 	fault, err := v.each(`
-SELECT p.call, p.no, p.currency, p.delta, p.share_delta, coalesce(s.buyer_account, 0), coalesce(s.publisher_account, 0),
+SELECT p.call, p.no, p.currency, coalesce(p.share_currency, ''), p.delta, p.share_delta, coalesce(s.buyer_account, 0), coalesce(s.publisher_account, 0),
   coalesce(t.line, -1), coalesce(t.debit_account, 0), coalesce(t.credit_account, 0), coalesce(t.amount, 0), coalesce(t.currency, ''),
   coalesce(d.kind, ''), coalesce(d.currency, ''), coalesce(c.kind, ''), coalesce(c.currency, '')
 FROM posting p LEFT JOIN call_state s ON s.no = p.call LEFT JOIN transfer t ON t.posting = p.no
@@ -39,7 +40,7 @@ FROM transfer t LEFT JOIN posting p ON p.no = t.posting WHERE p.no IS NULL LIMIT
 // lineRow is a posting with one of its transfers; line is -1 when it has none.
 type lineRow struct {
 	call, no                    int64
-	currency                    string
+	currency, shareCurrency     string
 	delta, shareDelta           int64
 	buyer, publisher            int64 // accounts that call_state names
 	line, debit, credit, amount int64
@@ -60,7 +61,7 @@ type lineWalk struct {
 
 func (w *lineWalk) look(scan func(...any) error) (string, error) {
 	var r lineRow
-	err := scan(&r.call, &r.no, &r.currency, &r.delta, &r.shareDelta, &r.buyer, &r.publisher, &r.line, &r.debit, &r.credit, &r.amount, &r.lineCurrency,
+	err := scan(&r.call, &r.no, &r.currency, &r.shareCurrency, &r.delta, &r.shareDelta, &r.buyer, &r.publisher, &r.line, &r.debit, &r.credit, &r.amount, &r.lineCurrency,
 		&r.debitKind, &r.debitCurrency, &r.creditKind, &r.creditCurrency)
 	if err != nil {
 		return "", err
@@ -88,11 +89,15 @@ func (w *lineWalk) look(scan func(...any) error) (string, error) {
 // move takes one transfer in.
 func (w *lineWalk) move() string {
 	at := fmt.Sprintf("posting %d: line %d", w.no, w.line)
+	currency := w.currency
+	if w.debitKind == kindAccount || w.creditKind == kindAccount {
+		currency = w.shareCurrency
+	}
 	switch {
-	case w.lineCurrency != w.currency:
-		return fmt.Sprintf("%s is in %s, the posting in %s", at, w.lineCurrency, w.currency)
-	case w.debitCurrency != w.currency || w.creditCurrency != w.currency:
-		return fmt.Sprintf("%s of %s is between account %d in %q and account %d in %q", at, w.currency, w.debit, w.debitCurrency, w.credit, w.creditCurrency)
+	case w.lineCurrency != currency:
+		return fmt.Sprintf("%s is in %s, the posting in %s", at, w.lineCurrency, currency)
+	case w.debitCurrency != currency || w.creditCurrency != currency:
+		return fmt.Sprintf("%s of %s is between account %d in %q and account %d in %q", at, currency, w.debit, w.debitCurrency, w.credit, w.creditCurrency)
 	case w.amount <= 0:
 		return fmt.Sprintf("%s moves %s, not more than nothing", at, event.Amount(w.amount))
 	}
@@ -104,10 +109,12 @@ func (w *lineWalk) move() string {
 		party, amount = w.credit, -w.amount
 	case w.debitKind == kindCost && w.creditKind == kindPublisher:
 		sum, party = &w.share, w.credit
-	case w.debitKind == kindPublisher && w.creditKind == kindCost:
+	case w.debitKind == kindPublisher && w.creditKind == kindCost, w.debitKind == kindAccount && w.creditKind == kindRewards:
 		sum, amount = &w.share, -w.amount
+	case w.debitKind == kindRewards && w.creditKind == kindAccount:
+		sum, party = &w.share, w.credit
 	default:
-		return fmt.Sprintf("%s goes from %s to %s: money moves between receivable and revenue or between cost and publisher", at, w.debitKind, w.creditKind)
+		return fmt.Sprintf("%s goes from %s to %s: money moves between receivable and revenue, between cost and publisher or between rewards and account", at, w.debitKind, w.creditKind)
 	}
 	w.kinds[party] = kindBuyer
 	if sum == &w.share {

@@ -148,14 +148,14 @@ func TestVerifyTakesItsTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	limits := u.Query()
-	limits.Set("statement_timeout", "50")
+	limits.Set("statement_timeout", "500")
 	u.RawQuery = limits.Encode()
 	hurried, err := sql.Open("pgx", u.String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer hurried.Close()
-	if _, err := hurried.Exec(`SELECT pg_sleep(1)`); err == nil {
+	if _, err := hurried.Exec(`SELECT pg_sleep(10)`); err == nil {
 		t.Fatal("the pool sets no limit")
 	}
 	tx, err := f.db.Write.Begin()
@@ -174,7 +174,7 @@ func TestVerifyTakesItsTime(t *testing.T) {
 	select {
 	case err := <-done:
 		t.Fatalf("it did not wait: %v", err)
-	case <-time.After(200 * time.Millisecond):
+	case <-time.After(time.Second):
 	}
 	if err := tx.Rollback(); err != nil {
 		t.Fatal(err)

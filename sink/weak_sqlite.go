@@ -23,11 +23,12 @@ const (
 	weakCacheKiB = 64 << 10
 	weakTables   = `PRAGMA temp_store = 1;
 CREATE TEMP TABLE IF NOT EXISTS weak (
-  key BLOB PRIMARY KEY, stream INTEGER NOT NULL, seq INTEGER NOT NULL, n INTEGER NOT NULL,
-  received_at INTEGER NOT NULL, until INTEGER NOT NULL, call INTEGER NOT NULL) WITHOUT ROWID;
+  key BLOB NOT NULL, stream INTEGER NOT NULL, seq INTEGER NOT NULL, n INTEGER NOT NULL, change INTEGER NOT NULL,
+  received_at INTEGER NOT NULL, until INTEGER NOT NULL, call INTEGER NOT NULL, PRIMARY KEY (key, stream, seq, n)) WITHOUT ROWID;
 CREATE TEMP TABLE IF NOT EXISTS weak_through (change INTEGER NOT NULL);`
 
 	qWeak        = `SELECT key, stream, seq, n, received_at, call FROM temp.weak WHERE key IN `
+	weakByChange = ` ORDER BY change`
 	qWeakThrough = `SELECT coalesce((SELECT change FROM temp.weak_through), -1)`
 	// The floor is the time of the last record that this stream has committed:
 	// no later one can be older. A new stream asks with what the newest knows,
@@ -35,13 +36,13 @@ CREATE TEMP TABLE IF NOT EXISTS weak_through (change INTEGER NOT NULL);`
 	qWeakFloor = `SELECT coalesce((SELECT nullif(received_at, 0) FROM stream WHERE stream = ?),
   (SELECT max(received_at) FROM stream) - 3600000000, 0)`
 	weakHeld    = `weak IS NOT NULL AND status NOT IN ('unmatched', 'failed')`
-	weakInto    = `INSERT INTO temp.weak (key, stream, seq, n, received_at, until, call) SELECT weak, stream, seq, n, received_at, weak_until, coalesce(call, 0) FROM verdict`
-	weakNewer   = ` ON CONFLICT (key) DO UPDATE SET stream = excluded.stream, seq = excluded.seq, n = excluded.n, received_at = excluded.received_at, until = excluded.until, call = excluded.call`
+	weakInto    = `INSERT INTO temp.weak (key, stream, seq, n, change, received_at, until, call) SELECT weak, stream, seq, n, change_seq, received_at, weak_until, coalesce(call, 0) FROM verdict`
+	weakNewer   = ` ON CONFLICT (key, stream, seq, n) DO UPDATE SET change = excluded.change, received_at = excluded.received_at, until = excluded.until, call = excluded.call`
 	qWeakFill   = weakInto + ` INDEXED BY verdict_weak WHERE weak_until > ? AND ` + weakHeld + ` ORDER BY change_seq` + weakNewer
 	qWeakTake   = weakInto + ` WHERE change_seq > ? AND ` + weakHeld + ` ORDER BY change_seq` + weakNewer
 	qWeakGiven  = `DELETE FROM temp.weak WHERE (key, stream, seq, n) IN (SELECT weak, stream, seq, n FROM verdict WHERE change_seq > ? AND weak IS NOT NULL AND status IN ('unmatched', 'failed'))`
 	qWeakPurge  = `DELETE FROM temp.weak WHERE (key, stream, seq, n) IN (SELECT weak, stream, seq, n FROM verdict WHERE weak IS NOT NULL AND weak_until > ? AND status IN ('unmatched', 'failed'))`
-	qWeakForget = `DELETE FROM temp.weak WHERE key IN (SELECT key FROM temp.weak WHERE key >= ? AND key < ? AND until <= ?)`
+	qWeakForget = `DELETE FROM temp.weak WHERE key >= ? AND key < ? AND until <= ?`
 	qWeakClear  = `DELETE FROM temp.weak_through`
 	qWeakMark   = `INSERT INTO temp.weak_through (change) VALUES (?)`
 )

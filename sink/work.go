@@ -21,6 +21,9 @@ type work struct {
 	callChangeWas int64  // the same before this batch
 	parked        bool   // some events wait in the store
 	oldest        int64  // received_at of the oldest record that waits there for its mapper, 0 when none does
+	groupTop      int64  // id of the newest conversion group
+	convertBy     int64  // the earliest deadline of a call that has not converted, 0 when there is none
+	ruled         bool   // people have decided of held events
 	writer        string // of the stream, as the store has it
 	ruleTop       int64  // id of the newest payout rule
 	others        int64  // what the other living streams have taken in, as Batch.Watermark; nobody when there are none
@@ -47,11 +50,19 @@ type work struct {
 	text      []byte            // arena of reports, raws and details in verdicts
 	done      map[event.ID]bool // parked events decided by this batch
 	settled   int
-	claims    bool // flush makes this process the stream's writer
-	told      []toldCall
-	waits     map[event.CallKey][]*waiting // parked in the store, once asked for
-	named     map[callName][]int64         // calls of that name in the store, those nearest to its time, once asked for
-	recent    []recentCall
+
+	components  map[int64]map[idKey]event.Amount // by call, once asked for
+	changed     []componentRow
+	days        map[dayKey]*dayTotal
+	heldNow     []heldRow // to insert
+	unheld      []event.ID
+	conversions []conversionRow
+	conversion  int64 // number of the last conversion, once asked for
+	claims      bool  // flush makes this process the stream's writer
+	told        []toldCall
+	waits       map[event.CallKey][]*waiting // parked in the store, once asked for
+	named       map[callName][]int64         // calls of that name in the store, those nearest to its time, once asked for
+	recent      []recentCall
 
 	cands []event.Candidate // scratch of match
 	nums  []int64
@@ -65,8 +76,8 @@ func newWork(l *Ledger, tx ledgerTx, b *event.Batch) *work {
 	return &work{l: l, tx: tx, b: b, now: l.Now().UnixMicro(), others: nobody,
 		calls: make(map[int64]*callRow, len(b.Events)), byID: map[string]*callRow{},
 		byKey: map[event.CallKey][]int64{}, ids: make(map[idKey]*identity, len(b.Events)),
-		newAccounts: map[account]int64{},
-		parkedNow:   map[event.CallKey][]*waiting{}, done: map[event.ID]bool{}, waits: map[event.CallKey][]*waiting{}, named: map[callName][]int64{},
+		newAccounts: map[account]int64{}, components: map[int64]map[idKey]event.Amount{}, days: map[dayKey]*dayTotal{}, conversion: unasked,
+		parkedNow: map[event.CallKey][]*waiting{}, done: map[event.ID]bool{}, waits: map[event.CallKey][]*waiting{}, named: map[callName][]int64{},
 		verdicts: make([]verdictRow, 0, len(b.Events)),
 		text:     make([]byte, 0, 512*len(b.Events))}
 }
@@ -77,6 +88,10 @@ type callRow struct {
 	ranks  []fieldsRank
 	change int64
 	was    []callName // the names before this batch, for call_key
+	target string     // the account on which it is booked, "" for a phone call
+
+	convertBy int64 // until when a postback is in time, 0 when that is decided or nobody asks
+	converts  converts
 
 	state    callState
 	hasState bool
@@ -92,6 +107,9 @@ type callName struct {
 }
 
 func (c *callRow) names() []callName {
+	if c.target != "" {
+		return nil
+	}
 	keys := c.AppendKeys(nil)
 	list := make([]callName, len(keys))
 	for i, k := range keys {
@@ -107,6 +125,9 @@ func (c *callRow) names() []callName {
 type callState struct {
 	currency         string
 	value, share     event.Amount
+	parts            event.Amount // what of the value is components
+	word             string       // the sender's own status, lower case
+	shareCurrency    string       // "" when the share is in currency
 	status           event.Status
 	rule             int64
 	buyerAccount     int64
@@ -137,18 +158,20 @@ type identity struct {
 	receivedAt int64
 	call       int64
 	reversedBy string
+	before     *identity // of a weak one: who took it earlier, and may be nearer in time to who asks
 
 	stored, dirty, gone bool
 }
 
-// live reports whether somebody holds the identity at time at; weak ones only
-// within the dedupe window around their first telling.
-func (i *identity) live(weak bool, at int64, p *event.Policy) bool {
-	if i == nil || i.gone || i.id.IsZero() {
-		return false
+// holder is who holds a claim's identity, nil when nobody does: of a weak one
+// the latest who was received within the dedupe window around the claim.
+func (w *work) holder(c *claim) *identity {
+	for i := w.ids[c.key]; i != nil; i = i.before {
+		if d := c.at - i.receivedAt; !i.gone && !i.id.IsZero() && (!c.weak || max(d, -d) <= c.p.DedupeWindow.Microseconds()) {
+			return i
+		}
 	}
-	d := at - i.receivedAt
-	return !weak || max(d, -d) <= p.DedupeWindow.Microseconds()
+	return nil
 }
 
 type assignment struct{ campaign, publisher string }
@@ -163,14 +186,17 @@ type rule struct {
 // account names one account of the ledger.
 type account struct{ kind, owner, currency string }
 
-// Kinds of accounts. A receivable grows by debits, the other three by credits
-// (the cost's are debits again): what the network has of a call is its value
+// Kinds of accounts. Receivables, costs and rewards grow by debits, the others by
+// credits: what the network has of a call is its value
 // less its share.
 const (
 	kindBuyer     = "buyer_receivable"
 	kindRevenue   = "network_revenue"
 	kindCost      = "network_publisher_cost"
 	kindPublisher = "publisher_pending"
+
+	kindRewards = "network_rewards" // what the network has credited to accounts
+	kindAccount = "account"         // of those a source settles on
 )
 
 type postingRow struct {
@@ -179,7 +205,7 @@ type postingRow struct {
 	call                          int64
 	cause, source                 string
 	receivedAt                    int64
-	currency                      string
+	currency, shareCurrency       string
 	value, share, delta, shareDlt event.Amount
 	rule                          int64
 }

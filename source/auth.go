@@ -62,9 +62,10 @@ func compileAuth(src *Source) error {
 
 // vouch says which money the signature leaves open. A source that takes from
 // named addresses only, or is bound to a certificate, needs none for that; one
-// without any signature rests on its URL, as its operator chose.
+// without any signature rests on its URL, or on a secret that is sent with every
+// request, as its operator chose.
 func vouch(src *Source) {
-	if src.Verifier == nil || len(src.Allow) > 0 || src.Spec.ClientName != "" || src.MapperName != "" {
+	if src.Verifier == nil || src.Spec.Signature.Algorithm == "secret" || len(src.Allow) > 0 || src.Spec.ClientName != "" || src.MapperName != "" {
 		return
 	}
 	// A signed body vouches for nothing in the query, so that is not read.

@@ -230,14 +230,20 @@ func compileReply(src *Source) error {
 		return fmt.Errorf("ack %q: want journal or committed", src.Spec.Ack)
 	}
 	for class, a := range r.Classes {
-		if _, err := event.ParseStatus(class); err != nil && !slices.Contains([]string{"accepted", "ok", "invalid", "paused"}, class) {
-			return fmt.Errorf("reply.classes %q: want accepted, ok, invalid, paused or a status", class)
+		if _, err := event.ParseStatus(class); err != nil && !slices.Contains([]string{"accepted", "ok", "invalid", "paused", "unauthorized", "limited"}, class) {
+			return fmt.Errorf("reply.classes %q: want accepted, ok, invalid, paused, unauthorized, limited or a status", class)
 		}
 		if a.Status != 0 && (a.Status < 200 || a.Status > 599) {
 			return fmt.Errorf("reply.classes.%s.status %d: want 200 to 599", class, a.Status)
 		}
 		if len(a.Body) > ReplyBytesMax {
 			return fmt.Errorf("reply.classes.%s.body of %d bytes: at most %d", class, len(a.Body), ReplyBytesMax)
+		}
+		if err := CheckReply(a.Body); err != nil {
+			return fmt.Errorf("reply.classes.%s.body: %w", class, err)
+		}
+		if strings.ContainsFunc(a.ContentType, func(r rune) bool { return r < ' ' || r > '~' }) || len(a.ContentType) > FieldBytesMax {
+			return fmt.Errorf("reply.classes.%s.content_type %q: want for example text/plain, at most %d bytes", class, a.ContentType, FieldBytesMax)
 		}
 	}
 	return nil

@@ -46,7 +46,7 @@ func TestHostileValues(t *testing.T) {
 		t.Error(got)
 	}
 	for _, view := range []string{"activity", "activity_revisions"} {
-		all, err := s.Query(t.Context(), `SELECT * FROM `+view, 10_000)
+		all, err := ask(t, s, `SELECT * FROM `+view, 10_000)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -99,7 +99,7 @@ func TestCallersHidden(t *testing.T) {
 	s := open(t, services.ClickHouse(t))
 	sh, _ := run(t, s, cfg)
 	w.shipped(sh)
-	all, err := s.Query(t.Context(), `SELECT * FROM activity_revisions ORDER BY change_seq`, 100)
+	all, err := ask(t, s, `SELECT * FROM activity_revisions ORDER BY change_seq`, 100)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -127,9 +127,10 @@ func TestEngineKilled(t *testing.T) {
 	s := open(t, server.URL)
 	sh, _ := run(t, s, w.config())
 	for i := range 3 {
-		w.tell(some(6000, int64(i)*6000+1)...)
+		w.tell(some(6000, int64(i)*7000+1)...)
 		time.Sleep(time.Duration(900+150*i) * time.Millisecond)
 		server.Stop()
+		w.tell(some(10, int64(i)*7000+6001)...) // where it was fast, nothing else is left to ship
 		eventually(t, "a fault, and a lag", func() bool {
 			st := sh.Status()
 			return st.LastError != "" && st.LagRows > 0 && st.Lag > 0

@@ -101,7 +101,7 @@ func TestGrafanaPanels(t *testing.T) {
 		if strings.ContainsAny(query, "$") {
 			t.Errorf("%s: the test does not know a macro of %s", name, query)
 		}
-		got, err := s.Query(t.Context(), query, 1000)
+		got, err := ask(t, s, query, 1000)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			return

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/pressly/goose/v3"
+
 	"github.com/tallyhook/tallyhook/bench/services"
 	"github.com/tallyhook/tallyhook/sink/clickhouse"
 )
@@ -196,6 +198,9 @@ func TestIdleSessionEnds(t *testing.T) {
 func TestPostgresRestarts(t *testing.T) {
 	t.Parallel()
 	server := services.OwnPostgres(t)
+	if err := migrate(t.Context(), goose.DialectPostgres, "pgx", server.URL); err != nil {
+		t.Fatal(err)
+	}
 	w := postgresWorldAt(t, server.URL)
 	s := open(t, services.ClickHouse(t))
 	sh, _ := run(t, s, w.config())

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	_ "modernc.org/sqlite"
 
 	"github.com/tallyhook/tallyhook/bench/services"
+	"github.com/tallyhook/tallyhook/sink"
 	"github.com/tallyhook/tallyhook/sink/clickhouse"
 )
 
@@ -35,9 +37,16 @@ type world struct {
 var worlds = map[string]func(t testing.TB) *world{"sqlite": sqliteWorld, "postgres": postgresWorld}
 
 func sqliteWorld(t testing.TB) *world {
-	dsn := "file:" + filepath.Join(t.TempDir(), "store.db") + "?_pragma=journal_mode(WAL)&_pragma=busy_timeout(10000)"
+	file, err := sqliteFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "store.db")
+	if err := os.WriteFile(path, file, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	open := func(conns int) *sql.DB {
-		db, err := sql.Open("sqlite", dsn)
+		db, err := sql.Open("sqlite", "file:"+path+"?_pragma=journal_mode(WAL)&_pragma=busy_timeout(10000)")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -45,15 +54,14 @@ func sqliteWorld(t testing.TB) *world {
 		t.Cleanup(func() { db.Close() })
 		return db
 	}
-	w := &world{t: t, write: open(1), read: open(4)}
-	w.migrate(goose.DialectSQLite3, "sqlite")
-	return w
+	return &world{t: t, write: open(1), read: open(4)}
 }
 
 func postgresWorld(t testing.TB) *world {
-	return postgresWorldAt(t, services.Postgres(t))
+	return postgresWorldAt(t, postgresStore.Copy(t))
 }
 
+// postgresWorldAt opens the store at url.
 func postgresWorldAt(t testing.TB, url string) *world {
 	pool, err := pgxpool.New(t.Context(), url)
 	if err != nil {
@@ -62,23 +70,55 @@ func postgresWorldAt(t testing.TB, url string) *world {
 	t.Cleanup(pool.Close)
 	db := stdlib.OpenDBFromPool(pool)
 	t.Cleanup(func() { db.Close() })
-	w := &world{t: t, write: db, read: db, pool: pool}
-	w.migrate(goose.DialectPostgres, "postgres")
-	return w
+	return &world{t: t, write: db, read: db, pool: pool}
+}
+
+// postgresStore and sqliteFile are what each world begins with a copy of.
+var (
+	postgresStore = services.PostgresTemplate{Fill: func(ctx context.Context, url string) error {
+		return migrate(ctx, goose.DialectPostgres, "pgx", url)
+	}}
+	sqliteFile = sync.OnceValues(func() ([]byte, error) {
+		dir, err := os.MkdirTemp("", "tallyhook-world-")
+		if err != nil {
+			return nil, err
+		}
+		defer os.RemoveAll(dir)
+		path := filepath.Join(dir, "store.db")
+		if err := migrate(context.Background(), goose.DialectSQLite3, "sqlite", "file:"+path); err != nil {
+			return nil, err
+		}
+		return os.ReadFile(path)
+	})
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := postgresStore.Drop(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "drop the store that was copied:", err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
 }
 
 // migrate makes the schema as package store would, whose own code is not what
 // is tested here.
-func (w *world) migrate(d goose.Dialect, dir string) {
-	w.t.Helper()
-	p, err := goose.NewProvider(d, w.write, os.DirFS(filepath.Join("..", "..", "store", "migrations", dir)),
+func migrate(ctx context.Context, d goose.Dialect, driver, dsn string) error {
+	db, err := sql.Open(driver, dsn)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	dir := map[goose.Dialect]string{goose.DialectSQLite3: "sqlite", goose.DialectPostgres: "postgres"}[d]
+	p, err := goose.NewProvider(d, db, os.DirFS(filepath.Join("..", "..", "store", "migrations", dir)),
 		goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
 	if err != nil {
-		w.t.Fatal(err)
+		return err
 	}
-	if _, err := p.Up(w.t.Context()); err != nil {
-		w.t.Fatal(err)
-	}
+	_, err = p.Up(ctx)
+	return err
 }
 
 // verdict is a row of the verdict log; what a test does not say is filled in.
@@ -232,13 +272,14 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// shipped waits until everything told is marked as shipped.
+// shipped waits until everything told is marked as shipped, and until sh, which
+// counts a range after it has marked it, knows that.
 func (w *world) shipped(sh *clickhouse.Shipper) {
 	w.t.Helper()
 	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		var through int64
 		err := w.read.QueryRow(`SELECT coalesce((SELECT through FROM shipping), 0)`).Scan(&through)
-		if err == nil && through == w.change {
+		if err == nil && through == w.change && sh.Status().Through == w.change {
 			return
 		}
 		if time.Now().After(end) {
@@ -247,10 +288,21 @@ func (w *world) shipped(sh *clickhouse.Shipper) {
 	}
 }
 
+// ask asks s, again when the engine, which serves all tests and one question at
+// a time, let it wait for longer than a question may take.
+func ask(t testing.TB, s *clickhouse.Server, query string, limit int) (*sink.Table, error) {
+	for end := time.Now().Add(patience); ; {
+		got, err := s.Query(t.Context(), query, limit)
+		if err == nil || !strings.Contains(err.Error(), "longer than 10s") || time.Now().After(end) {
+			return got, err
+		}
+	}
+}
+
 // table asks s and gives the answer as text, a line for each row.
 func table(t testing.TB, s *clickhouse.Server, query string) string {
 	t.Helper()
-	got, err := s.Query(t.Context(), query, 10_000)
+	got, err := ask(t, s, query, 10_000)
 	if err != nil {
 		t.Fatalf("%s\n%v", query, err)
 	}

@@ -2,15 +2,24 @@
 
 -- A row of call is what money is booked on. target is NULL for a phone call;
 -- for a transaction of a source that settles on accounts it is the account's
--- name, call_id is the source, a tab and the transaction's id, and the row has no names in
+-- name, call_id is the source, a tab and the identity's digest, and the row has no names in
 -- call_key and change_seq 0: no postback finds it by what it says of calls.
 ALTER TABLE call ADD COLUMN target text COLLATE "C";
 CREATE INDEX call_target ON call (target, no) WHERE target IS NOT NULL;
 
+-- A call of a campaign with a conversion group: until when a postback is in
+-- time, NULL once that is decided, and what it became: 1 not converted, 2
+-- converted, 3 both, the one after the other.
+ALTER TABLE call ADD COLUMN convert_by bigint;
+ALTER TABLE call ADD COLUMN converts bigint NOT NULL DEFAULT 0;
+CREATE INDEX call_convert_by ON call (convert_by) WHERE convert_by IS NOT NULL;
+
 -- What of a call's value is the sum of its components; word is the sender's own
--- status at the last one that counted, lower case.
+-- status at the last one that counted, lower case; share_currency is that of the
+-- share when it is not the value's.
 ALTER TABLE call_state ADD COLUMN parts bigint NOT NULL DEFAULT 0;
 ALTER TABLE call_state ADD COLUMN word text COLLATE "C" NOT NULL DEFAULT '';
+ALTER TABLE call_state ADD COLUMN share_currency text COLLATE "C" NOT NULL DEFAULT '';
 
 -- Parts of a call's value that are kept apart, by the identity of who told them
 -- (duplicates: add, adjustments: relative). value may be below zero.
@@ -59,6 +68,11 @@ CREATE TABLE held (
   PRIMARY KEY (stream, seq, n)
 );
 
+-- Those from before this table: their identities are not known here any more.
+INSERT INTO held (stream, seq, n, source, reason, since, identity)
+SELECT v.stream, v.seq, v.n, v.source, v.reason, v.decided_at, decode(repeat('00', 17), 'hex') FROM verdict v
+WHERE v.status = 'held' AND NOT EXISTS (SELECT 1 FROM verdict w WHERE w.stream = v.stream AND w.seq = v.seq AND w.n = v.n AND w.revision > v.revision);
+
 -- How calls of a campaign convert: JSON of event.Group, '' for not at all. A
 -- changed group is a new row; the current one has the greatest id.
 CREATE TABLE conversion_group (
@@ -69,16 +83,8 @@ CREATE TABLE conversion_group (
 );
 CREATE INDEX conversion_group_campaign ON conversion_group (campaign, id);
 
--- Calls of such campaigns that have not converted yet, and until when a
--- postback is in time.
-CREATE TABLE conversion_wait (
-  call     bigint PRIMARY KEY,
-  deadline bigint NOT NULL
-);
-CREATE INDEX conversion_wait_deadline ON conversion_wait (deadline);
-
--- What became of them, once each: not_converted when the deadline had passed,
--- converted when a value came, also after that. no rises without a gap.
+-- What became of calls of such campaigns, once each: not_converted when the
+-- deadline had passed, converted when a value came, also after that. no rises without a gap.
 CREATE TABLE conversion (
   no      bigint PRIMARY KEY,
   call    bigint NOT NULL,
