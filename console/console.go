@@ -24,6 +24,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tallyhook/tallyhook/sink"
+	"github.com/tallyhook/tallyhook/source/learn"
 	"github.com/tallyhook/tallyhook/store"
 )
 
@@ -65,9 +66,20 @@ type Config struct {
 	// Admitter looks at mappers that are pushed; nil answers pushes with 503.
 	Admitter Admitter
 
+	// Captured lists the last requests of a source that the node has whole, the
+	// newest first; nil knows none.
+	Captured func(sourceID string) []learn.Request
+
+	// Tryer runs trials on the node; nil when none runs in this process.
+	Tryer Tryer
+
 	// PostbackBase is the public address of the intake, for example
 	// http://127.0.0.1:8080, from which sources' URLs are made.
 	PostbackBase string
+
+	// SignedBase is what stands before the path in URLs that senders sign, as
+	// the intake has it; empty is what each request says of its host.
+	SignedBase string
 
 	// Changed is called after each change of an object and before its answer
 	// goes out, so that a node works by the change when its caller reads of

@@ -99,6 +99,8 @@ type Refusal struct {
 	Status int       `json:"status"`
 	Reason string    `json:"reason"` // machine word
 	Query  string    `json:"query"`
+	Detail string    `json:"detail,omitempty"` // what the check found: "signature_wrong", "field_missing: user_id"
+	Advice string    `json:"advice,omitempty"` // what to do about it, a sentence
 }
 
 // Histogram is a distribution as Prometheus counts it.

@@ -21,7 +21,8 @@ type patch struct {
 
 // shown are the keys of a source that are not part of its spec. A client may
 // send back what it was shown; it cannot change them this way.
-var shown = []string{"id", "url", "secret", "secret_value", "secrets_until", "created_at", "updated_at"}
+var shown = []string{"id", "url", "secret", "secret_value", "secrets_until", "created_at", "updated_at",
+	"paste_url", "paste_fill", "public_keys", "awaits_secret", "verified", "guesses", "signed_fields", "weak"}
 
 // parsePatch reads a patch of the source that is shown as now.
 func parsePatch(text []byte, now sourceView) (*patch, error) {
@@ -71,6 +72,14 @@ var whose = map[string]string{
 	"secrets_until": "set by POST …/rotate",
 	"created_at":    "set by the store",
 	"updated_at":    "set by the store, and this source has changed since you read it",
+	"paste_url":     "made from the source's URL and its preset",
+	"paste_fill":    "what the preset leaves to be filled in",
+	"public_keys":   "changed by POST and DELETE …/keys",
+	"awaits_secret": "true until POST …/secrets or …/keys has set what signatures are checked with",
+	"verified":      "what is known of the preset",
+	"guesses":       "what is known of the preset",
+	"signed_fields": "what the source's signature covers",
+	"weak":          "what the source's signature leaves open",
 }
 
 // merge puts the patch into s; see store.Objects.ChangeSource.

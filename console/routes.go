@@ -45,7 +45,17 @@ func (c *Console) routes() []route {
 		{method: http.MethodPatch, path: "/api/v1/sources/{id}", serve: c.patchSource, lookUp: lookUpSource},
 		{method: http.MethodDelete, path: "/api/v1/sources/{id}", serve: c.deleteSource, lookUp: lookUpSource},
 		{method: post, path: "/api/v1/sources/{id}/rotate", serve: c.rotateSource, lookUp: lookUpSource},
+		{method: post, path: "/api/v1/sources/{id}/secrets", serve: c.setSecret, lookUp: lookUpSource},
+		{method: http.MethodDelete, path: "/api/v1/sources/{id}/secrets", serve: c.dropSecrets, lookUp: lookUpSource},
+		{method: post, path: "/api/v1/sources/{id}/keys", serve: c.addPublicKey, lookUp: lookUpSource},
+		{method: http.MethodDelete, path: "/api/v1/sources/{id}/keys/{name}", serve: c.dropPublicKey, lookUp: lookUpSource},
+		{method: post, path: "/api/v1/sources/{id}/verify-request", serve: c.verifyRequest, params: []string{"at"}, lookUp: lookUpSource},
+		{method: get, path: "/api/v1/presets", serve: c.listPresets},
+		{method: get, path: "/api/v1/presets/{name}", serve: c.getPreset},
 		{method: get, path: "/api/v1/sources/{id}/refused", serve: c.listRefused, lookUp: lookUpSource},
+
+		{method: post, path: "/api/v1/sources/{id}/learn", serve: c.learnSource, lookUp: lookUpSource},
+		{method: post, path: "/api/v1/sources/{id}/trial", serve: c.trySource, lookUp: lookUpSource},
 
 		{method: get, path: "/api/v1/sources/{id}/vectors", serve: c.getVectors, params: []string{"last"}, partner: reachSource, lookUp: lookUpSource},
 

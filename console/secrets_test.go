@@ -13,17 +13,20 @@ import (
 func TestSecretsStayIn(t *testing.T) {
 	b := fed(t)
 	made := b.create(`{"id":"x","secret":true}`)
-	secrets := []string{b.key, made.SecretValue, tokenOf(made.URL), "wrong-key-canary", "query-canary", "path-canary", "body-canary", "sql-canary"}
+	b.create(`{"id":"z","secret":"given-secret-canary","signature":{"algorithm":"hmac-sha256","input":"body","signature":{"in":"header:s"}}}`)
+	secrets := []string{b.key, made.SecretValue, tokenOf(made.URL), "given-secret-canary", "set-secret-canary", "wrong-key-canary", "query-canary", "path-canary", "body-canary", "sql-canary"}
 	for _, rt := range b.console.routes() {
 		if strings.HasPrefix(rt.path, "/debug/pprof/") {
 			continue // profiles take their time; nothing of a request is in them
 		}
 		path := strings.NewReplacer("{id}", "path-canary", "{call_id}", "path-canary", "{name}", "path-canary", "{n}", "path-canary", "{$}", "").Replace(rt.path)
-		for _, body := range []string{"", `{"body-canary":1}`, `{"what":"token","sql":"SELECT 'sql-canary' FROM sql_canary"}`} {
+		for _, body := range []string{"", `{"body-canary":1}`, `{"what":"token","sql":"SELECT 'sql-canary' FROM sql_canary"}`,
+			`{"secret":"set-secret-canary"}`, `{"secret":"set-secret-canary\n"}`, `{"id":"k","key":"set-secret-canary-as-a-key"}`} {
 			b.send(rt.method, path, body, "Authorization", "Bearer wrong-key-canary")
 			b.ask(rt.method, path+"?key=query-canary", body)
 			b.ask(rt.method, path, body)
 			b.ask(rt.method, strings.Replace(path, "path-canary", "x", 1), body)
+			b.ask(rt.method, strings.Replace(path, "path-canary", "z", 1), body)
 		}
 	}
 	b.create(`{"id":"y"}`)

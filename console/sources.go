@@ -4,31 +4,11 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/tallyhook/tallyhook/source"
 	"github.com/tallyhook/tallyhook/store"
 )
-
-// sourceView is a source on the wire: its spec with all defaults filled in,
-// and the URL to give to its sender. SecretValue is there once, in the answer
-// that made the secret.
-type sourceView struct {
-	store.SourceInfo
-	URL         string `json:"url"`
-	PasteURL    string `json:"paste_url,omitempty"` // the same with what the preset has to be pasted behind it
-	SecretValue string `json:"secret_value,omitempty"`
-}
-
-func (c *Console) view(info store.SourceInfo) sourceView {
-	base := strings.TrimRight(c.cfg.PostbackBase, "/")
-	v := sourceView{SourceInfo: info, URL: base + "/v1/postbacks/" + string(info.Token)}
-	if p, err := source.PresetOf(info.Preset); err == nil && p.Query != "" {
-		v.PasteURL = v.URL + "?" + p.Query
-	}
-	return v
-}
 
 func (c *Console) listSources(w http.ResponseWriter, r *request) error {
 	after, limit, err := page(r.query)
@@ -59,12 +39,12 @@ func (c *Console) getSource(w http.ResponseWriter, r *request) error {
 func (c *Console) createSource(w http.ResponseWriter, r *request) error {
 	var in struct {
 		source.Spec
-		Secret bool `json:"secret"`
+		Secret secretWish `json:"secret"`
 	}
 	if err := decodeJSON(w, r.Request, &in); err != nil {
 		return err
 	}
-	info, secret, err := c.cfg.Objects.CreateSource(r.Context(), r.actor, in.Spec, in.Secret)
+	info, secret, err := c.create(r, in.Spec, in.Secret)
 	if err != nil {
 		return err
 	}
@@ -76,6 +56,14 @@ func (c *Console) createSource(w http.ResponseWriter, r *request) error {
 	w.Header().Set("Location", "/api/v1/sources/"+url.PathEscape(info.ID))
 	writeJSON(w, http.StatusCreated, v)
 	return nil
+}
+
+func (c *Console) create(r *request, spec source.Spec, wish secretWish) (info store.SourceInfo, secret string, err error) {
+	if wish.given != "" {
+		info, err = c.cfg.Objects.CreateSourceWithSecret(r.Context(), r.actor, spec, wish.given)
+		return info, "", err
+	}
+	return c.cfg.Objects.CreateSource(r.Context(), r.actor, spec, wish.wanted)
 }
 
 // withholding adds to an error that a secret was made and will not be told.
@@ -132,8 +120,26 @@ func (c *Console) deleteSource(w http.ResponseWriter, r *request) error {
 
 // rotation is the body of a rotate request.
 type rotation struct {
-	What string           `json:"what"` // "token" or "secret"
-	Keep *source.Duration `json:"keep"` // how long the secret before lives on; absent is the store's default, 0s ends it
+	What string    `json:"what"` // "token" or "secret"
+	Keep *keepSpan `json:"keep"`
+}
+
+// keepSpan is how long the secret before lives on; absent is the store's
+// default, 0s ends it.
+type keepSpan source.Duration
+
+// UnmarshalText reads the forms of source.Duration.
+func (k *keepSpan) UnmarshalText(p []byte) error { return (*source.Duration)(k).UnmarshalText(p) }
+
+// orNone gives the span as the store reads it: its word for none is below zero.
+func (k *keepSpan) orNone() time.Duration {
+	switch {
+	case k == nil:
+		return 0
+	case *k == 0:
+		return -1
+	}
+	return time.Duration(*k)
 }
 
 func (c *Console) rotateSource(w http.ResponseWriter, r *request) error {
@@ -163,13 +169,7 @@ func (c *Console) rotate(r *request, in rotation) (info store.SourceInfo, secret
 		}
 		info, err = c.cfg.Objects.RotateToken(r.Context(), r.actor, id)
 	case "secret":
-		var keep time.Duration
-		if in.Keep != nil {
-			if keep = time.Duration(*in.Keep); keep == 0 {
-				keep = -1 // the store's word for none
-			}
-		}
-		info, secret, err = c.cfg.Objects.RotateSecret(r.Context(), r.actor, id, keep)
+		info, secret, err = c.cfg.Objects.RotateSecret(r.Context(), r.actor, id, in.Keep.orNone())
 	default:
 		err = badRequest("what %q: want token or secret", clip(in.What))
 	}

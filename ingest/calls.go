@@ -16,6 +16,7 @@ import (
 const (
 	CallsRecordBytesMax = 128 << 10 // of encoded calls in one journal record, but for the last call
 	CallErrorsMax       = 100       // listed in a reply
+	CallsPassedOnMax    = 256       // a reply to more of them does not say what to pass on
 )
 
 // calls takes a batch of call upserts: an object, an array, or one object a
@@ -25,12 +26,15 @@ func (s *Server) calls(ctx *fasthttp.RequestCtx, q *request) {
 		s.unauthenticated(ctx, q, fasthttp.StatusUnauthorized)
 		return
 	}
-	body, bad := s.unpack(ctx, &q.head, s.cfg.Limits.CallsBytesMax)
+	body, bad := s.unpack(ctx, q, s.cfg.Limits.CallsBytesMax)
 	if bad != nil {
 		s.fail(ctx, bad.status, bad.code, bad.message)
 		return
 	}
 	in := callsIntake{region: s.cfg.DefaultRegion, method: q.method, peer: q.peerView()}
+	if s.setValueSource() != nil {
+		in.passOn = s.appendPassOn
+	}
 	if bad := eachCall(body, mediaType(ctx.Request.Header.ContentType()), in.add); bad != nil {
 		s.fail(ctx, bad.status, bad.code, bad.message)
 		return
@@ -74,6 +78,9 @@ type callsIntake struct {
 	rejected int
 	errors   []byte // JSON objects, with commas
 	listed   int
+
+	passOn func(b []byte, callID, key string) []byte // nil: the answer says nothing of keys
+	passed []byte                                    // what to pass on of each call, with commas
 }
 
 // add takes one call, the line-th of the batch.
@@ -84,7 +91,12 @@ func (in *callsIntake) add(line int, raw []byte) {
 		return
 	}
 	in.pending = event.AppendCall(in.pending, &c)
-	in.accepted++
+	if in.accepted++; in.passOn != nil && in.accepted <= CallsPassedOnMax {
+		if in.accepted > 1 {
+			in.passed = append(in.passed, ',')
+		}
+		in.passed = in.passOn(in.passed, c.CallID, c.Key)
+	}
 	if in.n++; in.n == event.ReportsMax || len(in.pending) >= CallsRecordBytesMax {
 		in.seal()
 	}
@@ -134,6 +146,9 @@ func (in *callsIntake) reply(first event.ID) []byte {
 	b = append(append(append(b, `,"errors":[`...), in.errors...), ']')
 	if more := in.rejected - in.listed; more > 0 {
 		b = strconv.AppendInt(append(b, `,"errors_more":`...), int64(more), 10)
+	}
+	if in.passOn != nil && in.accepted <= CallsPassedOnMax {
+		b = append(append(append(b, `,"calls":[`...), in.passed...), ']')
 	}
 	return append(b, '}')
 }

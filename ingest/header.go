@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"bytes"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/tallyhook/tallyhook/event"
@@ -13,6 +14,7 @@ import (
 // behind the back of whatever proxy checked them; and one pass is cheaper than
 // a search per name.
 type header struct {
+	raw       []byte   // all of it
 	secret    []byte   // X-Webhook-Secret; nil when absent or sent twice
 	auth      []byte   // Authorization
 	encoding  []byte   // Content-Encoding
@@ -27,6 +29,7 @@ type header struct {
 // X-Webhook-Secret and whatever else carries a secret, token, key or signature.
 const (
 	keptMax           = 8
+	signedKeptMax     = 4 // more of them, that a source's signature scheme names
 	keptValueBytesMax = 256
 )
 
@@ -43,7 +46,7 @@ const (
 // checked the syntax of each line before; scan refuses what it lets pass and
 // two readers may understand in two ways.
 func (h *header) scan(raw []byte) (fault string) {
-	*h = header{forwarded: h.forwarded[:0], kept: h.kept[:0]}
+	*h = header{raw: raw, forwarded: h.forwarded[:0], kept: h.kept[:0]}
 	var length, transfer bool
 	for len(raw) > 0 {
 		i := bytes.IndexByte(raw, '\n')
@@ -123,6 +126,55 @@ func (h *header) keep(name, value []byte, a, b, c string) {
 			h.kept = append(h.kept, event.Pair{Name: want, Value: event.View(value)})
 			return
 		}
+	}
+}
+
+// keepAs keeps a header that is not kept anyway, under a name in lower case.
+func (h *header) keepAs(name, value string) {
+	if len(value) > keptValueBytesMax || !utf8.ValidString(value) || len(h.kept) >= keptMax+signedKeptMax {
+		return
+	}
+	for i := range h.kept {
+		if h.kept[i].Name == name {
+			return
+		}
+	}
+	h.kept = append(h.kept, event.Pair{Name: name, Value: value})
+}
+
+// each calls f with every header line, until f returns false. It stops at what
+// is no line, which scan has refused before.
+func (h *header) each(f func(name, value []byte) bool) {
+	for raw := h.raw; ; {
+		line, rest, ok := bytes.Cut(raw, []byte("\r\n"))
+		if !ok || len(line) == 0 {
+			return
+		}
+		colon := bytes.IndexByte(line, ':')
+		if colon < 1 || !f(line[:colon], bytes.Trim(line[colon+1:], " \t")) {
+			return
+		}
+		raw = rest
+	}
+}
+
+// value gives a header by its name in any case: a view into the raw bytes, or
+// a fresh text of all of them, joined by ", ", when it was sent more than once.
+func (h *header) value(name string) (value string, ok bool) {
+	for raw := h.raw; ; {
+		line, rest, more := bytes.Cut(raw, []byte("\r\n"))
+		colon := bytes.IndexByte(line, ':')
+		if !more || colon < 1 {
+			return value, ok
+		}
+		if raw = rest; colon != len(name) || !strings.EqualFold(event.View(line[:colon]), name) {
+			continue
+		}
+		v := event.View(bytes.Trim(line[colon+1:], " \t"))
+		if ok {
+			v = value + ", " + v
+		}
+		value, ok = v, true
 	}
 }
 

@@ -55,6 +55,52 @@ func TestAcceptedPostbackAllocates(t *testing.T) {
 	}
 }
 
+// signedHotNode is a node whose sender signs, and one of its requests.
+func signedHotNode(t testing.TB, system string) (*node, *fasthttp.RequestCtx) {
+	src := testSource(t, source.Spec{ID: "buyer", Signature: systemScheme(t, system), Limits: source.Limits{PerTokenPerMin: source.PerMinuteMax, PerIPPerMin: source.PerMinuteMax}})
+	src.Signing = sharedSecret()
+	n := newNode(t, func(c *Config) { c.Journal = new(countingJournal) }, src)
+	n.addr = "edge.example"
+	c, _, _ := n.signed(t, src, asked(system), testStart)
+	text := c.method + " " + c.target + " HTTP/1.1\r\nHost: edge.example\r\nUser-Agent: sender/1.0\r\n" + strings.Join(append(c.header, fmt.Sprint("Content-Length: ", len(c.body))), "\r\n")
+	ctx := loadRequest(t, text+"\r\n\r\n"+c.body)
+	n.handle(ctx)
+	if ctx.Response.StatusCode() != 200 {
+		t.Fatalf("%s: answered %d %s", system, ctx.Response.StatusCode(), ctx.Response.Body())
+	}
+	return n, ctx
+}
+
+// Checking a signature costs the copy of the message's id, and the lower-case
+// name of a header that is kept for the scheme.
+func TestSignedPostbackAllocates(t *testing.T) {
+	f := func(system string, most float64) {
+		t.Helper()
+		n, ctx := signedHotNode(t, system)
+		if got := testing.AllocsPerRun(1000, func() { n.handle(ctx) }); got > most {
+			t.Errorf("%s: %v allocations a postback, want %v", system, got, most)
+		}
+	}
+	f("bitlabs", 0)
+	f("adgem-post", 0)
+	f("pubscale", 1)
+	f("standard-webhooks", 1)
+}
+
+// BenchmarkSigned is what the handler takes when the sender signs; compare it
+// with BenchmarkHandler, whose sender shows a secret.
+func BenchmarkSigned(b *testing.B) {
+	for _, system := range []string{"shared-secret-header", "pubscale", "bitlabs", "adgem-post", "ayet", "standard-webhooks"} {
+		n, ctx := signedHotNode(b, system)
+		b.Run(system, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				n.handle(ctx)
+			}
+		})
+	}
+}
+
 // A shared limit in its steady state allocates nothing either; its renewals do,
 // ten or twenty times a second.
 func TestLeasedLimiterAllocates(t *testing.T) {

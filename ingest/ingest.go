@@ -1,19 +1,21 @@
 // Package ingest is the HTTP tier: everything that must come before the disk,
 // and the answer.
 //
-//	request ─ framing ─ token ─ secret ─ limits ─ content ─ record ─ Journal ─ reply
-//	            400      404     401      429    413/415              503     200/400
+//	framing ─ token ─ address ─ certificate ─ method ─ signature ─ rate ─ content ─ record ─ Journal ─ reply
+//	  400      404      401        401         405        401      429    413/415             503     200/400
 //
-// A refused request leaves no trace but a counter and a line in its source's
-// Refused list. An accepted one is on disk, synced, before its sender reads a
-// 2xx. No database stands in between. A sender whose source wants the verdict
-// waits at the Board, where the pipeline delivers it after the ledger's commit;
-// it waits a moment, or, if its source is acknowledged by the commit alone,
-// until then or a 503.
+// A refused request leaves no trace but counters, a line in its source's
+// Refused list, and a copy in memory to learn from (Captured). An accepted one
+// is on disk, synced, before its sender reads a 2xx. No database stands in
+// between. Signatures are checked over the bytes as they came. The answer to
+// calls tells what to pass on to their buyers, see setvalue.go. A sender whose
+// source wants the verdict waits at the Board, where the pipeline delivers it
+// after the ledger's commit.
 package ingest
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -64,6 +66,22 @@ type Config struct {
 	// CallsKey says whether a key, given by the SHA-256 of its text, may post
 	// calls. Nil refuses every key.
 	CallsKey func(hash [32]byte) bool
+
+	// CallKey gives the key of a call, see setvalue.go. It must not keep callID.
+	// Nil issues none and refuses all of them.
+	CallKey func(callID string) string
+
+	// PublicURL is what the URLs begin with that are given to calls' buyers:
+	// https://in.example.com.
+	PublicURL string
+
+	// SignedBase is what the URLs begin with that senders sign, where a proxy
+	// changes scheme or host. "" takes both as the request shows them.
+	SignedBase string
+
+	// TLS ends TLS for Serve's listener. Nil: plain HTTP, and sources that ask
+	// for a client certificate refuse everything.
+	TLS *TLS
 
 	// TrustedProxies are the peers whose X-Forwarded-For is believed, see
 	// ParseTrustedProxies.
@@ -144,6 +162,7 @@ type Server struct {
 	http       *fasthttp.Server
 	stats      Stats
 	refused    refusedLists
+	captures   captures
 	scratch    sync.Pool    // of *request, see getRequest
 	loggedAt   atomic.Int64 // second of the last line about the journal
 	committing atomic.Int64 // senders that wait for the ledger's commit
@@ -177,7 +196,11 @@ func New(cfg Config) *Server {
 
 // Serve answers on ln until Shutdown, then returns nil. It closes ln.
 func (s *Server) Serve(ln net.Listener) error {
-	return s.http.Serve(newListener(ln, s.cfg.Limits.ConnsPerIPMax, s.cfg.Log))
+	ln = newListener(ln, s.cfg.Limits.ConnsPerIPMax, s.cfg.Log)
+	if s.cfg.TLS != nil {
+		ln = tls.NewListener(ln, s.cfg.TLS.config())
+	}
+	return s.http.Serve(ln)
 }
 
 // Shutdown stops accepting, lets what is in flight finish, and returns; or

@@ -10,6 +10,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/tallyhook/tallyhook/event"
+	"github.com/tallyhook/tallyhook/source"
 )
 
 // ParseTrustedProxies reads addresses and prefixes such as 10.0.0.0/8. A
@@ -18,7 +19,7 @@ import (
 func ParseTrustedProxies(list []string) ([]netip.Prefix, error) {
 	var out []netip.Prefix
 	for _, text := range list {
-		p, err := parsePrefix(strings.TrimSpace(text))
+		p, err := source.ParsePrefix(text)
 		if err != nil {
 			return nil, fmt.Errorf("trusted proxy %q: want an address or a prefix such as 10.0.0.0/8", text)
 		}
@@ -30,35 +31,12 @@ func ParseTrustedProxies(list []string) ([]netip.Prefix, error) {
 	return out, nil
 }
 
-func parsePrefix(text string) (netip.Prefix, error) {
-	if !strings.Contains(text, "/") {
-		a, err := netip.ParseAddr(text)
-		if err != nil {
-			return netip.Prefix{}, err
-		}
-		a = a.Unmap().WithZone("")
-		return netip.PrefixFrom(a, a.BitLen()), nil
-	}
-	p, err := netip.ParsePrefix(text)
-	if err != nil {
-		return netip.Prefix{}, err
-	}
-	if p.Addr().Is4In6() { // peers are compared unmapped
-		p = netip.PrefixFrom(p.Addr().Unmap(), max(0, p.Bits()-96))
-	}
-	return p.Masked(), nil
-}
-
 // peerOf is the address that a request counts for: the connection's, or, when
 // that is a trusted proxy, the first one from the right of X-Forwarded-For
 // that is not. Something unreadable there ends the walk at the proxy that
 // wrote it.
 func (s *Server) peerOf(ctx *fasthttp.RequestCtx, h *header) netip.Addr {
-	tcp, ok := ctx.RemoteAddr().(*net.TCPAddr)
-	if !ok {
-		return netip.Addr{}
-	}
-	peer := tcp.AddrPort().Addr().Unmap().WithZone("")
+	peer := connectionPeer(ctx)
 	if !s.trusted(peer) {
 		return peer
 	}
@@ -80,6 +58,15 @@ func (s *Server) peerOf(ctx *fasthttp.RequestCtx, h *header) netip.Addr {
 		}
 	}
 	return peer
+}
+
+// connectionPeer is who has connected, not valid when that is no address.
+func connectionPeer(ctx *fasthttp.RequestCtx) netip.Addr {
+	tcp, ok := ctx.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}
+	}
+	return tcp.AddrPort().Addr().Unmap().WithZone("")
 }
 
 func (s *Server) trusted(a netip.Addr) bool {

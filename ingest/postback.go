@@ -15,24 +15,21 @@ import (
 // postback takes one request of a sender. The order is the promise: who it
 // is, whether it may, whether we can read it, the disk, the answer.
 func (s *Server) postback(ctx *fasthttp.RequestCtx, q *request) {
-	src := s.sourceOf(q.route.token)
+	src := s.sourceOf(&q.route)
 	if src == nil {
 		s.unauthenticated(ctx, q, fasthttp.StatusNotFound)
 		return
 	}
-	if len(src.Secrets) > 0 && !secretLive(src.Secrets, q.head.secret) {
-		s.refuse(ctx, q, src, s.unauthenticated(ctx, q, fasthttp.StatusUnauthorized))
+	if !s.enter(ctx, q, src) {
 		return
 	}
-	if ok, after := s.cfg.Limiter.Allow(src, q.peer, q.at); !ok {
-		s.limited(ctx, after, "This URL received more requests than its limit; wait and send again.")
-		s.refuse(ctx, q, src, codeLimited)
-		return
+	body, bad := s.content(ctx, q, src.MapperName != "")
+	if bad == nil {
+		bad = q.nameCall()
 	}
-	body, bad := s.content(ctx, &q.head, src.MapperName != "")
 	if bad != nil {
 		s.fail(ctx, bad.status, bad.code, bad.message)
-		s.refuse(ctx, q, src, bad.code)
+		s.refuse(ctx, q, src, bad.code, "")
 		return
 	}
 
@@ -48,13 +45,20 @@ func (s *Server) postback(ctx *fasthttp.RequestCtx, q *request) {
 		Headers:     q.head.kept,
 		Body:        body,
 	}
+	if q.key != nil {
+		rec.Query = event.View(withoutKey(q.route.query, q.key, true))
+		rec.Body = withoutKey(body, q.key, isForm(ctx.Request.Header.ContentType(), body))
+	}
 	q.rec = event.AppendRecord(q.rec[:0], &rec)
 	id, err := s.cfg.Journal.Append(q.rec)
 	if err != nil {
 		if s.journalFailed(ctx, err) == fasthttp.StatusRequestEntityTooLarge {
-			s.refuse(ctx, q, src, "record_too_large")
+			s.refuse(ctx, q, src, "record_too_large", "")
 		}
 		return
+	}
+	if s.captures.wants(src, q.at) {
+		s.captures.accepted(src, s.capture(ctx, q, "", ""))
 	}
 	src.Seen.Received.Add(1)
 
@@ -82,6 +86,9 @@ func (s *Server) flags(src *source.Source, q *request) (f event.Flags) {
 	}
 	if src.Spec.Paused {
 		f |= event.FlagPaused
+	}
+	if q.key != nil {
+		f |= event.FlagKeyed
 	}
 	switch {
 	case src.Spec.Ack == source.AckCommitted:
@@ -124,7 +131,7 @@ type failure struct {
 // content gives the body with its encoding undone, or why it cannot be read.
 // Only the kind of content is looked at here; what it says is the mapper's, and
 // a mapper of the source's own may read any kind.
-func (s *Server) content(ctx *fasthttp.RequestCtx, h *header, own bool) ([]byte, *failure) {
+func (s *Server) content(ctx *fasthttp.RequestCtx, q *request, own bool) ([]byte, *failure) {
 	body := ctx.Request.Body()
 	if len(body) == 0 {
 		return nil, nil
@@ -133,14 +140,18 @@ func (s *Server) content(ctx *fasthttp.RequestCtx, h *header, own bool) ([]byte,
 		return nil, &failure{fasthttp.StatusUnsupportedMediaType, "unsupported_content_type",
 			"The content type " + quote(kind) + " is not supported: send a query string, application/x-www-form-urlencoded or application/json."}
 	}
-	return s.unpack(ctx, h, s.cfg.Limits.GunzipBytesMax)
+	return s.unpack(ctx, q, s.cfg.Limits.GunzipBytesMax)
 }
 
-// unpack undoes the Content-Encoding of a body. The result is the body itself
-// or a fresh copy.
-func (s *Server) unpack(ctx *fasthttp.RequestCtx, h *header, bytesMax int) ([]byte, *failure) {
-	if h.encodings == 0 || isName(h.encoding, "identity") || len(h.encoding) == 0 {
+// unpack undoes the Content-Encoding of a body, once a request. The result is
+// the body itself or a fresh copy.
+func (s *Server) unpack(ctx *fasthttp.RequestCtx, q *request, bytesMax int) ([]byte, *failure) {
+	h := &q.head
+	if !h.encoded() {
 		return ctx.Request.Body(), nil
+	}
+	if q.unpacked != nil {
+		return q.unpacked, nil
 	}
 	if h.encodings > 1 || !(isName(h.encoding, "gzip") || isName(h.encoding, "x-gzip")) {
 		return nil, &failure{fasthttp.StatusUnsupportedMediaType, "unsupported_content_encoding",
@@ -153,6 +164,7 @@ func (s *Server) unpack(ctx *fasthttp.RequestCtx, h *header, bytesMax int) ([]by
 	case err != nil:
 		return nil, &failure{fasthttp.StatusBadRequest, "gzip_broken", "The body is not valid gzip, as Content-Encoding says it is; send it again whole."}
 	}
+	q.unpacked = body
 	return body, nil
 }
 

@@ -18,15 +18,17 @@ const RefusedMax = 50
 
 const refusedQueryBytesMax = 512
 
-// Refusal is what is remembered of a request that was not journaled, to find
+// Refusal is what people are shown of a request that was not journaled, to find
 // out why a sender's postbacks do not arrive.
 type Refusal struct {
 	At     time.Time `json:"at"`
 	Peer   string    `json:"peer"`
 	Method string    `json:"method"`
 	Status int       `json:"status"`
-	Reason string    `json:"reason"` // the machine code of the answer
-	Query  string    `json:"query"`  // without the values of what may be a secret, cut short
+	Reason string    `json:"reason"`           // machine word of the check that failed
+	Query  string    `json:"query"`            // without the values of what may be a secret, cut short
+	Detail string    `json:"detail,omitempty"` // what it found: "signature_wrong", "field_missing: user_id"
+	Advice string    `json:"advice,omitempty"` // what to do about it, a sentence
 }
 
 // refusedLists holds the last refusals of each source. Its size is bounded by
@@ -42,19 +44,24 @@ type refusedList struct {
 }
 
 // refuse counts the refused request against its source and remembers it. The
-// answer must have been set.
-func (s *Server) refuse(ctx *fasthttp.RequestCtx, q *request, src *source.Source, reason string) {
+// answer must have been set. detail is a word, or a word and what it is about.
+func (s *Server) refuse(ctx *fasthttp.RequestCtx, q *request, src *source.Source, reason, detail string) {
 	status := ctx.Response.StatusCode()
-	if status == fasthttp.StatusTooManyRequests {
+	if ctx.Response.Header.Peek("Retry-After") != nil {
 		src.Seen.Limited.Add(1)
 	} else {
 		src.Seen.Refused.Add(1)
 	}
+	s.stats.refusedFor(reason, detail)
 	peer := ""
 	if q.peer.IsValid() {
 		peer = q.peer.String()
 	}
-	s.refused.add(src.Spec.ID, Refusal{At: q.at, Peer: peer, Method: q.method, Status: status, Reason: reason, Query: redactQuery(q.route.query)})
+	s.refused.add(src.Spec.ID, Refusal{At: q.at, Peer: peer, Method: q.method, Status: status, Reason: reason, Query: redactQuery(q.route.query),
+		Detail: strings.ToValidUTF8(detail, "\ufffd"), Advice: advice(reason, detail)})
+	if reason != codeLimited { // it has passed all checks, as what is accepted, and there may be very many of them
+		s.captures.refused(src, s.capture(ctx, q, reason, detail))
+	}
 }
 
 func (l *refusedLists) add(sourceID string, r Refusal) {

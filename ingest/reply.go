@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -20,11 +19,13 @@ const (
 
 // fail answers {"ok":false,"error":code,"message":message}.
 func (s *Server) fail(ctx *fasthttp.RequestCtx, status int, code, message string) {
-	b := append(make([]byte, 0, 256), `{"ok":false,"error":`...)
-	b = event.AppendJSONString(b, code)
-	b = append(b, `,"message":`...)
-	b = event.AppendJSONString(b, message)
-	send(ctx, status, contentJSON, append(b, '}'))
+	send(ctx, status, contentJSON, appendFailure(make([]byte, 0, 256), code, message))
+}
+
+func appendFailure(b []byte, code, message string) []byte {
+	b = event.AppendJSONString(append(b, `{"ok":false,"error":`...), code)
+	b = event.AppendJSONString(append(b, `,"message":`...), message)
+	return append(b, '}')
 }
 
 func (s *Server) failf(ctx *fasthttp.RequestCtx, status int, code, format string, args ...any) {
@@ -66,12 +67,12 @@ func (s *Server) replyAccepted(ctx *fasthttp.RequestCtx, q *request, src *source
 	b := append(q.reply[:0], `{"ok":true,"event":"`...)
 	b = id.Append(b)
 	q.reply = append(b, `","status":"accepted"}`...)
-	q.send(ctx, src, fasthttp.StatusOK, &Outcome{Event: id}, "accepted", "accepted", "")
+	s.send(ctx, q, src, fasthttp.StatusOK, &Outcome{Event: id}, "accepted", "accepted", "")
 }
 
 func (s *Server) replyPaused(ctx *fasthttp.RequestCtx, q *request, src *source.Source, id event.ID) {
 	q.reply = append(q.reply[:0], `{"ok":false,"reason":"endpoint disabled"}`...)
-	q.send(ctx, src, fasthttp.StatusOK, &Outcome{Event: id, Reason: event.SourcePaused}, "ignored", "paused", "")
+	s.send(ctx, q, src, fasthttp.StatusOK, &Outcome{Event: id, Reason: event.SourcePaused}, "ignored", "paused", "")
 }
 
 // replyVerdict tells one outcome, or lists several. The classes of a custom
@@ -106,7 +107,7 @@ func (s *Server) replyVerdict(ctx *fasthttp.RequestCtx, q *request, src *source.
 	}
 	o := out[0]
 	o.Event = id
-	q.send(ctx, src, status, &o, o.Status.String(), first, class)
+	s.send(ctx, q, src, status, &o, o.Status.String(), first, class)
 }
 
 // appendOutcome renders one outcome as a JSON object.
@@ -134,7 +135,7 @@ func appendOutcome(b []byte, o *Outcome) []byte {
 
 // send answers with q.reply, or as the source wants it for the first of the
 // two classes that it says something of. word is what {status} stands for.
-func (q *request) send(ctx *fasthttp.RequestCtx, src *source.Source, status int, o *Outcome, word, class, orClass string) {
+func (s *Server) send(ctx *fasthttp.RequestCtx, q *request, src *source.Source, status int, o *Outcome, word, class, orClass string) {
 	contentType := contentJSON
 	if classes := src.Spec.Reply.Classes; len(classes) > 0 {
 		a, ok := classes[class]
@@ -148,7 +149,7 @@ func (q *request) send(ctx *fasthttp.RequestCtx, src *source.Source, status int,
 			contentType = a.ContentType
 		}
 		if a.Body != "" {
-			q.reply = fill(q.reply[:0], a.Body, o, word, strings.Contains(strings.ToLower(contentType), "json"))
+			q.reply = s.render(ctx, q, a.Body, contentType, o, word)
 		}
 	}
 	send(ctx, status, contentType, q.reply)
@@ -159,58 +160,6 @@ func send(ctx *fasthttp.RequestCtx, status int, contentType string, body []byte)
 	ctx.SetStatusCode(status)
 	ctx.Response.Header.SetContentType(contentType)
 	ctx.Response.SetBody(body)
-}
-
-// fill appends template with its placeholders replaced, escaped for inside a
-// JSON string if escape is set. Other braces stay as they are.
-func fill(dst []byte, template string, o *Outcome, word string, escape bool) []byte {
-	for template != "" {
-		open := strings.IndexByte(template, '{')
-		if open < 0 {
-			break
-		}
-		dst = append(dst, template[:open]...)
-		template = template[open:]
-		end := strings.IndexByte(template, '}')
-		if end < 0 {
-			break
-		}
-		value, known := o.placeholder(template[1:end], word)
-		switch {
-		case !known:
-			dst, template = append(dst, '{'), template[1:]
-			continue
-		case escape:
-			at := len(dst)
-			dst = event.AppendJSONString(dst, value)
-			dst = append(dst[:at], dst[at+1:len(dst)-1]...) // the template has the quotes
-		default:
-			dst = append(dst, value...)
-		}
-		template = template[end+1:]
-	}
-	return append(dst, template...)
-}
-
-func (o *Outcome) placeholder(name, word string) (value string, known bool) {
-	switch name {
-	case "event":
-		return o.Event.String(), true
-	case "status":
-		return word, true
-	case "reason":
-		return string(o.Reason), true
-	case "call_id":
-		return o.CallID, true
-	case "value":
-		if o.Currency == "" {
-			return "", true
-		}
-		return o.Value.String(), true
-	case "currency":
-		return o.Currency, true
-	}
-	return "", false
 }
 
 // quote renders what a sender sent for a sentence, cut to 64 bytes.

@@ -104,7 +104,7 @@ func TestCustomAnswers(t *testing.T) {
 	const text, js = "text/plain", "application/json"
 	all := map[string]source.Answer{
 		"ok":        {Body: "OK {status} {call_id} {value} {currency} {event}", ContentType: text},
-		"invalid":   {Status: 200, Body: `{"error":"{reason}","x":{"y":"{nothing}"}}`},
+		"invalid":   {Status: 200, Body: `{"error":"{reason}","x":{"y":"{ nothing}"}}`},
 		"unmatched": {Status: 404},
 		"parked":    {Body: "1{", ContentType: text, Status: 202},
 		"accepted":  {Body: "1", ContentType: text},
@@ -115,7 +115,7 @@ func TestCustomAnswers(t *testing.T) {
 	v := source.ReplyVerdict
 	f(reply(source.ReplyAccepted, all), 200, text, "1")
 	f(reply(v, all), 200, text, "OK booked c1 50.00 USD 1-1", booked)
-	f(reply(v, all), 200, js, `{"error":"body_not_utf8","x":{"y":"{nothing}"}}`, invalid)
+	f(reply(v, all), 200, js, `{"error":"body_not_utf8","x":{"y":"{ nothing}"}}`, invalid)
 	f(reply(v, all), 404, js, `{"ok":true,"event":"1-1","status":"unmatched"}`, unmatched)
 	f(reply(v, all), 202, text, "1{", event.Verdict{Status: event.Parked})
 	f(reply(v, all), 200, text, "OK booked c1 50.00 USD 1-1", booked, invalid)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tallyhook/tallyhook/event"
 	"github.com/tallyhook/tallyhook/source"
+	"github.com/tallyhook/tallyhook/source/signature"
 )
 
 // Paths of the ingest listener. Nothing else is served here.
@@ -27,29 +28,44 @@ const (
 	routeNone routeKind = iota
 	routePostback
 	routeCalls
+	routeSetValue // a call's value, by its id
 )
 
 // route is where a request target leads, as views into it.
 type route struct {
-	kind  routeKind
-	test  bool
-	token []byte
-	query []byte
+	kind   routeKind
+	test   bool
+	token  []byte // none: a call's value under a key that we issued
+	callID []byte // of routeSetValue, escapes and all
+	target []byte // path and query as a sender may have signed them
+	query  []byte
 }
 
 func routeOf(h *fasthttp.RequestHeader) route {
-	path, query := splitTarget(h.RequestURI())
+	target := originForm(h.RequestURI())
+	path, query := splitTarget(target)
 	if string(path) == callsPath {
 		return route{kind: routeCalls, query: query}
 	}
-	if len(path) <= len(postbacksPrefix) || string(path[:len(postbacksPrefix)]) != postbacksPrefix {
+	rt := route{kind: routePostback, query: query, target: target}
+	if n := len(path) - len(testSuffix); n > 0 && string(path[n:]) == testSuffix {
+		path, rt.test = path[:n], true
+	}
+	var ok bool
+	if rt.callID, ok = splitSetValue(path); ok {
+		rt.kind = routeSetValue
+		return rt
+	}
+	if rt.token, ok = bytes.CutPrefix(path, []byte(postbacksPrefix)); !ok || len(rt.token) == 0 {
 		return route{}
 	}
-	rt := route{kind: routePostback, query: query, token: path[len(postbacksPrefix):]}
-	if n := len(rt.token) - len(testSuffix); n > 0 && string(rt.token[n:]) == testSuffix {
-		rt.token, rt.test = rt.token[:n], true
+	if i := bytes.IndexByte(rt.token, '/'); i >= 0 {
+		if rt.callID, ok = splitSetValue(rt.token[i:]); !ok || i == 0 {
+			return route{}
+		}
+		rt.token, rt.kind = rt.token[:i], routeSetValue
 	}
-	if len(rt.token) > tokenBytesMax || bytes.IndexByte(rt.token, '/') >= 0 {
+	if len(rt.token) > tokenBytesMax {
 		return route{}
 	}
 	return rt
@@ -66,6 +82,11 @@ type request struct {
 	rec      []byte // the encoded record
 	reply    []byte
 	peerText [64]byte
+
+	key         []byte            // that we issued and the request has shown
+	unpacked    []byte            // the body, if it was packed and has been unpacked
+	signed      signature.Request // what a Verifier reads
+	headerValue func(name string) (value string, ok bool)
 }
 
 // A request keeps its buffers for the next one up to this size.
@@ -77,14 +98,17 @@ func (s *Server) getRequest() *request {
 	if q, ok := s.scratch.Get().(*request); ok {
 		return q
 	}
-	return new(request)
+	q := new(request)
+	q.headerValue = q.head.value // bound once: it would be an allocation each time
+	return q
 }
 
 func (s *Server) putRequest(q *request) {
 	if cap(q.rec) > keepBytesMax || cap(q.reply) > keepBytesMax {
 		return
 	}
-	q.route, q.method = route{}, ""
+	q.route, q.method, q.key, q.unpacked = route{}, "", nil, nil
+	q.head.raw = nil
 	s.scratch.Put(q)
 }
 
@@ -103,8 +127,8 @@ func (s *Server) answer(ctx *fasthttp.RequestCtx, q *request) {
 	if fault != "" {
 		s.fail(ctx, fasthttp.StatusBadRequest, "bad_request", fault)
 		ctx.SetConnectionClose()
-		if src := s.sourceOf(q.route.token); src != nil {
-			s.refuse(ctx, q, src, "bad_request")
+		if src := s.sourceOf(&q.route); src != nil {
+			s.refuse(ctx, q, src, "bad_request", "")
 		}
 		return
 	}
@@ -112,6 +136,12 @@ func (s *Server) answer(ctx *fasthttp.RequestCtx, q *request) {
 	case routePostback:
 		if q.method == "" {
 			s.wrongMethod(ctx, "GET, POST, PUT, PATCH, HEAD")
+			return
+		}
+		s.postback(ctx, q)
+	case routeSetValue:
+		if q.method != fasthttp.MethodGet && q.method != fasthttp.MethodPost { // HEAD is how such calls are announced to a buyer
+			s.wrongMethod(ctx, setValueAllow)
 			return
 		}
 		s.postback(ctx, q)
@@ -152,34 +182,36 @@ func (s *Server) wrongMethod(ctx *fasthttp.RequestCtx, allow string) {
 	ctx.Response.Header.Set("Allow", allow)
 }
 
-// sourceOf finds the source of a token, nil when there is none.
-func (s *Server) sourceOf(token []byte) *source.Source {
-	if len(token) == 0 {
+// sourceOf finds the source that a route leads to, nil when there is none.
+func (s *Server) sourceOf(rt *route) *source.Source {
+	switch {
+	case rt.issued():
+		return s.setValueSource()
+	case len(rt.token) == 0:
 		return nil
 	}
-	return s.cfg.Live.Load().ByToken(source.HashToken(token))
+	return s.cfg.Live.Load().ByToken(source.HashToken(rt.token))
 }
+
+const tooManyFailures = "Too many requests from this address failed to authenticate."
 
 // unauthenticated answers a request that did not show who it is, with status
 // or, once its address has failed too often, 429. It tells nothing more. An
 // address over the limit is not shut out otherwise: many senders share the
 // addresses of their platforms, and one with a wrong secret must not cost the
-// others their money. It returns the machine code of the answer.
-func (s *Server) unauthenticated(ctx *fasthttp.RequestCtx, q *request, status int) (code string) {
+// others their money.
+func (s *Server) unauthenticated(ctx *fasthttp.RequestCtx, q *request, status int) {
 	s.stats.AuthFailures.Add(1)
 	if ok, after := s.cfg.Limiter.AllowFailure(q.peer, q.at); !ok {
-		s.limited(ctx, after, "Too many requests from this address failed to authenticate.")
-		return codeLimited
+		s.limited(ctx, after, tooManyFailures)
+		return
 	}
 	if status == fasthttp.StatusUnauthorized {
 		s.fail(ctx, status, "unauthorized", "Unauthorized.")
-		if q.route.kind == routeCalls {
-			ctx.Response.Header.Set(fasthttp.HeaderWWWAuthenticate, "Bearer")
-		}
-		return "unauthorized"
+		ctx.Response.Header.Set(fasthttp.HeaderWWWAuthenticate, "Bearer")
+		return
 	}
 	s.fail(ctx, status, "not_found", "There is nothing here.")
-	return "not_found"
 }
 
 // callsKeyGood reports whether auth, the value of an Authorization header, is

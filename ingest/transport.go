@@ -78,8 +78,8 @@ func (s *Server) bodyTooLarge(ctx *fasthttp.RequestCtx) {
 	}
 	s.failf(ctx, fasthttp.StatusRequestEntityTooLarge, "body_too_large",
 		"The body is too large: a postback may have %d bytes, a batch of calls %d; split it.", s.cfg.Limits.PostbackBytesMax, s.cfg.Limits.CallsBytesMax)
-	if src := s.sourceOf(q.route.token); src != nil {
-		s.refuse(ctx, q, src, "body_too_large")
+	if src := s.sourceOf(&q.route); src != nil {
+		s.refuse(ctx, q, src, "body_too_large", "")
 	}
 }
 
@@ -103,9 +103,9 @@ func drain(c net.Conn, bytesMax int) {
 	}
 }
 
-// splitTarget splits a request target into its raw path and query. Nothing is
-// decoded or normalised: our paths need neither, and /a/../b is not /b here.
-func splitTarget(target []byte) (path, query []byte) {
+// originForm is a request target from its path on, without a fragment: what of
+// it we read, and what a sender can have signed.
+func originForm(target []byte) []byte {
 	if len(target) > 0 && target[0] != '/' { // absolute form, as to a proxy
 		for _, scheme := range [...]string{"http://", "https://"} {
 			if len(target) > len(scheme) && string(target[:len(scheme)]) == scheme {
@@ -121,6 +121,13 @@ func splitTarget(target []byte) (path, query []byte) {
 	if i := bytes.IndexByte(target, '#'); i >= 0 {
 		target = target[:i]
 	}
+	return target
+}
+
+// splitTarget splits a request target into its raw path and query. Nothing is
+// decoded or normalised: our paths need neither, and /a/../b is not /b here.
+func splitTarget(target []byte) (path, query []byte) {
+	target = originForm(target)
 	if i := bytes.IndexByte(target, '?'); i >= 0 {
 		return target[:i], target[i+1:]
 	}

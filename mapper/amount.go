@@ -15,6 +15,12 @@ const amountBytesMax = 64
 // declaration it is what event.ParseAmount reads, but for blanks around it and
 // one leading plus. ok is false when it cannot be read exactly.
 func readAmount(text string, t *source.Transforms) (v event.Amount, ok bool) {
+	return readAmountTo(text, t, false)
+}
+
+// readAmountTo is readAmount; down says that digits beyond the sixth decimal
+// are cut, whatever t says of rounding.
+func readAmountTo(text string, t *source.Transforms, down bool) (v event.Amount, ok bool) {
 	s := strings.TrimSpace(text)
 	if len(s) > amountBytesMax {
 		return 0, false
@@ -22,7 +28,7 @@ func readAmount(text string, t *source.Transforms) (v event.Amount, ok bool) {
 	if strings.HasPrefix(s, "+") && !strings.HasPrefix(s, "+-") {
 		s = s[1:]
 	}
-	if !t.Cents && !t.DecimalComma && !t.CurrencySign && !t.Thousands && !t.RoundHalfEven {
+	if !t.Cents && !t.DecimalComma && !t.CurrencySign && !t.Thousands && !t.RoundHalfEven && !down {
 		v, err := event.ParseAmount(s)
 		return v, err == nil
 	}
@@ -40,8 +46,9 @@ func readAmount(text string, t *source.Transforms) (v event.Amount, ok bool) {
 		return 0, false
 	}
 	up := false
-	if t.RoundHalfEven {
+	if t.RoundHalfEven || down {
 		plain, up = roundHalfEven(plain)
+		up = up && !down
 	}
 	v, err := event.ParseAmount(event.View(plain))
 	if up {
@@ -62,9 +69,13 @@ func readAmount(text string, t *source.Transforms) (v event.Amount, ok bool) {
 	return v, true
 }
 
+// currencySigns are those of the field's usual currencies. Which currency they
+// stand for is not guessed: crowns are of four countries, dollars of twenty.
+var currencySigns = [...]string{"$", "€", "£", "¥", "₹", "₽", "zł", "kr"}
+
 // withoutSign takes off one currency sign, before or after, with blanks beside it.
 func withoutSign(s string) string {
-	for _, sign := range [...]string{"$", "€", "£"} {
+	for _, sign := range &currencySigns {
 		if rest, ok := strings.CutPrefix(s, sign); ok {
 			return strings.TrimLeft(rest, " \u00a0\u202f")
 		}

@@ -47,12 +47,17 @@ func TestReadAmount(t *testing.T) {
 	bad(comma, "12.34", "1,234,56", "1,234.56", "12,", ",5", "1234.567,00", "1.23,4", ".123")
 
 	sign := source.Transforms{CurrencySign: true}
-	for _, s := range []string{"$5", "5$", "€ 5", "5 €", "£5", "5", "+$5"} {
+	for _, s := range []string{"$5", "5$", "€ 5", "5 €", "£5", "5", "+$5", "¥5", "5¥", "₹ 5", "5₽", "₽5", "5 zł", "zł5", "kr 5", "5kr"} {
 		f(sign, s, "5.00")
 	}
 	f(sign, "-$5", "-5.00")
 	f(sign, "$-5", "-5.00")
-	bad(sign, "$$5", "$5$", "-$-5", "¥5", "USD 5", "$", "$ +5", "$1,000")
+	bad(sign, "$$5", "$5$", "-$-5", "¥5¥", "kr kr 5", "5 zł kr", "k5", "kr.50", "₿5", "USD 5", "$", "$ +5", "$1,000")
+
+	both := source.Transforms{Cents: true, CurrencySign: true}
+	f(both, "$5000", "50.00")
+	f(both, "-1 kr", "-0.01")
+	bad(both, "$50.5", "kr")
 
 	groups := source.Transforms{Thousands: true}
 	f(groups, "1,234,567.89", "1234567.89")
@@ -77,7 +82,7 @@ func TestReadAmount(t *testing.T) {
 
 // Whatever is accepted is what exact arithmetic makes of the text.
 func FuzzAmountTransforms(f *testing.F) {
-	for _, s := range []string{"50", "-$1,234.5678905", "1.234,56 €", "£ 1 000 000,000001", "+0.0000005", "5000", "1'000"} {
+	for _, s := range []string{"50", "-$1,234.5678905", "1.234,56 €", "£ 1 000 000,000001", "+0.0000005", "5000", "1'000", "kr 5", "5 zł", "₹1", "¥-5"} {
 		for flags := range uint8(32) {
 			f.Add(s, flags)
 		}

@@ -91,6 +91,10 @@ type reportLine struct {
 	TransactionID string       `json:"transaction_id,omitempty"`
 	Kind          string       `json:"kind,omitempty"`
 	OccurredAt    *time.Time   `json:"occurred_at,omitempty"`
+	Account       string       `json:"account,omitempty"`
+	Reward        string       `json:"reward,omitempty"`
+	Query         string       `json:"query,omitempty"`
+	Key           bool         `json:"key,omitempty"`
 	Extra         [][2]string  `json:"extra,omitempty"`
 	Strong        bool         `json:"strong,omitempty"`
 	Invalid       event.Reason `json:"invalid,omitempty"`
@@ -115,12 +119,15 @@ func lineOf(e *event.Event) string {
 	}
 	l := reportLine{RefID: r.RefID, CallID: r.CallID, NetworkCallID: r.NetworkCallID, Caller: r.Caller, CallerRaw: r.CallerRaw,
 		StartedAt: at(r.StartedAt), Currency: r.Payout.Currency, Status: r.Status, TransactionID: r.TransactionID,
-		OccurredAt: at(r.OccurredAt), Strong: !e.Strong.IsZero(), Invalid: r.Invalid, Failed: r.Failed}
+		OccurredAt: at(r.OccurredAt), Account: r.Account, Query: r.Query, Key: r.Key != "", Strong: !e.Strong.IsZero(), Invalid: r.Invalid, Failed: r.Failed}
 	if r.Duration.OK {
 		l.Duration = &r.Duration.N
 	}
 	if r.HasPayout {
 		l.Payout = r.Payout.Amount.String()
+	}
+	if r.HasReward {
+		l.Reward = r.Reward.Amount.String() + " " + r.Reward.Currency
 	}
 	if r.Kind != event.Conversion {
 		l.Kind = r.Kind.String()

@@ -1,6 +1,7 @@
 package mapper
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/tallyhook/tallyhook/event"
@@ -68,9 +69,10 @@ func (w *worker) resolve() {
 
 // value is what a slot is to be read from.
 type value struct {
-	name string // as sent
-	text string
-	by   *source.Transforms // the notation it is in
+	name     string // as sent
+	text     string
+	by       *source.Transforms // the notation it is in
+	constant bool               // the source's own, not sent
 }
 
 // plain is the notation of constants: ours, whatever the sender's is.
@@ -81,29 +83,29 @@ var plain source.Transforms
 // body before the query; else the constant.
 func (w *worker) slot(s source.Slot) (v value, ok bool) {
 	if w.told != nil {
-		if text := w.told.slots[s]; !blank(text) {
-			return value{s.String(), text, &plain}, true
-		}
-		if c := w.source().Constants[s]; c != "" {
-			return value{s.String(), c, &plain}, true
-		}
-		return value{}, false
+		v, ok = w.told.slot(s)
+	} else if f := w.holder(s); f != nil {
+		f.used = true
+		return value{name: f.name, text: f.text, by: &w.source().Spec.Transforms}, true
 	}
+	if c := w.source().Constants[s]; !ok && c != "" {
+		return value{name: s.String(), text: c, by: &plain, constant: true}, true
+	}
+	return v, ok
+}
+
+// holder finds the field that fills a slot, nil when none does.
+func (w *worker) holder(s source.Slot) *field {
 	names, chosen := w.table.slots[s], w.table.chosen[s]
 	for _, tier := range [...][]int16{names[:chosen], names[chosen:]} {
-		f := w.firstOf(tier, fromBody)
-		if f == nil {
-			f = w.firstOf(tier, fromQuery)
+		if f := w.firstOf(tier, fromBody); f != nil {
+			return f
 		}
-		if f != nil {
-			f.used = true
-			return value{f.name, f.text, &w.source().Spec.Transforms}, true
+		if f := w.firstOf(tier, fromQuery); f != nil {
+			return f
 		}
 	}
-	if c := w.source().Constants[s]; c != "" {
-		return value{s.String(), c, &plain}, true
-	}
-	return value{}, false
+	return nil
 }
 
 // firstOf finds the first field with a value under any of names, in their order.
@@ -117,6 +119,14 @@ func (w *worker) firstOf(names []int16, from origin) *field {
 		}
 	}
 	return nil
+}
+
+// anywhere finds a field with a value under a name, in the body before the query.
+func (w *worker) anywhere(name int16) *field {
+	if f := w.first(name, fromBody); f != nil {
+		return f
+	}
+	return w.first(name, fromQuery)
 }
 
 // first finds the first field with a value under a name of the table.
@@ -135,11 +145,12 @@ func (w *worker) source() *source.Source {
 }
 
 // extra keeps what no slot took, in order, under the names as sent. Values
-// that look like secrets are masked: reports are stored and shown.
+// that look like secrets are masked: reports are stored and shown. Keys of
+// calls are not even named.
 func (w *worker) extra(r *event.Report) {
 	for i := range w.fields {
 		f := &w.fields[i]
-		if f.used || f.repeat || (f.entry >= 0 && blank(f.text)) {
+		if f.used || f.repeat || (f.entry >= 0 && (blank(f.text) || w.isKey(f.entry))) {
 			continue
 		}
 		if len(r.Extra) == 0 {
@@ -166,6 +177,17 @@ func (w *worker) spelling(i int) string {
 			return w.printable(g.name)
 		}
 	}
+}
+
+// isKey reports whether a name of the table is one under which keys come.
+func (w *worker) isKey(name int16) bool { return slices.Contains(w.table.slots[source.SlotKey], name) }
+
+// shown is the value of a field as Detail holds it.
+func (w *worker) shown(name, text string) string {
+	if secret(name) || w.input == nil && w.keyNamed(name) {
+		return event.Redacted
+	}
+	return w.got(text)
 }
 
 // secret reports whether any part of a dotted name looks like a secret's.

@@ -21,7 +21,7 @@ func (w *worker) form(text string, from origin) {
 		name, nameOK := w.unescape(rawName)
 		value, valueOK := w.unescape(rawText)
 		if !nameOK || !valueOK {
-			w.whole.note(event.BodyNotUTF8, event.Detail{Field: w.named(name), Got: w.got(value)})
+			w.whole.note(event.BodyNotUTF8, event.Detail{Field: w.named(name), Got: w.shown(name, value)})
 			continue
 		}
 		if !w.add(name, value, from) {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/tallyhook/tallyhook/event"
@@ -106,6 +107,13 @@ func robust(t *testing.T, m *Builtin, r request) {
 					t.Fatalf("%q in %+v", s, e.Report)
 				}
 			}
+			r := &e.Report
+			if !utf8.ValidString(r.Account+r.Query) || strings.ContainsFunc(r.Account, unicode.IsControl) || len(r.Account) > source.AccountBytesMax || len(r.Query) > QueryBytesMax {
+				t.Fatalf("account %q, query %q", r.Account, r.Query)
+			}
+			if good := r.Invalid == "" && e.Policy.ToAccount; good && (r.Account == "" || r.HasReward && r.Reward.Amount < 0 || !r.HasReward && r.Kind != event.Reversal) {
+				t.Fatalf("%+v", *r)
+			}
 			all = append(all, e.Weak)
 		}
 		return all
@@ -117,7 +125,8 @@ func robust(t *testing.T, m *Builtin, r request) {
 
 var formSeeds = []string{
 	"caller_id=%2B13055551234&duration=90&payout=50&ref_id=abc123", "payout=1&payout=2", "payout_or_blank=&PAYOUT=50",
-	"a=%00&b=%ff&c=100%", "a;b=c", "secret=x&kind=reversal", strings.Repeat("k&", 300), "ref_id=\x00", "caller=+13055551234",
+	"a=%00&b=%ff&c=100%", "a;b=c", "secret=x&kind=reversal", "tid=r-1&coins=-360&payout=-0.36&uid=alice&key=hush",
+	"tid=1&coins=12,5+%E2%82%AC&uid=+&app=%C2%85&sale=true&%6bey=hush%ff", "key=a&key=b&uid=" + strings.Repeat("u", 300), strings.Repeat("k&", 300), "ref_id=\x00", "caller=+13055551234",
 }
 
 func FuzzQuery(f *testing.F) {
@@ -136,8 +145,13 @@ func FuzzForm(f *testing.F) {
 		f.Add("payout=1", s)
 	}
 	w := testWorker(f, source.Spec{Fields: map[string][]string{"kind": {"kind"}, "payout": {"net.amount"}}})
+	settles := settling("{app|site}:{uid}")
+	settles.ReversalPrefix, settles.Triggers, settles.CallKeys = "r-", true, true
+	settles.Transforms = source.Transforms{NegativeReverses: true, DecimalComma: true, CurrencySign: true}
+	account := testWorker(f, settles)
 	f.Fuzz(func(t *testing.T, query, body string) {
 		differ(t, w, body, fromBody)
 		robust(t, w.m, request{query: query, contentType: formType, body: body})
+		robust(t, account.m, request{query: query, contentType: formType, body: body, callID: "c1"})
 	})
 }

@@ -6,7 +6,8 @@
 // what nobody asked for in Extra. It guesses nothing: what cannot be read makes
 // the report invalid and names the field, and an empty field is absent.
 //
-//	record ─► fields (form.go, json.go) ─► resolve (fields.go) ─► fill (fill.go) ─► event
+//	record ─► open (callkey.go) ─► fields (form.go, json.go) ─► resolve (fields.go)
+//	       ─► fill (fill.go: kind.go, money.go, account.go) ─► event
 //
 // Whatever a record holds, it ends in events: a fault of the sender, or even a
 // panic while reading, is data. Map fails only when its context ends.

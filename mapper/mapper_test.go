@@ -15,6 +15,8 @@ import (
 type request struct {
 	source, query, contentType, body string
 	kind                             event.RecordKind
+	callID                           string // that the path names
+	flags                            event.Flags
 }
 
 const jsonType, formType = "application/json", "application/x-www-form-urlencoded"
@@ -45,7 +47,10 @@ func batchOf(t testing.TB, requests ...request) *event.Batch {
 func fillBatch(t testing.TB, b *event.Batch, requests []request) {
 	for i, r := range requests {
 		rec := event.Record{Kind: max(r.kind, event.RecordPostback), Source: r.source, Method: "POST",
-			Query: r.query, ContentType: r.contentType, Body: []byte(r.body)}
+			Flags: r.flags, Query: r.query, ContentType: r.contentType, Body: []byte(r.body)}
+		if r.callID != "" {
+			rec.Headers = []event.Pair{{Name: "accept", Value: "*/*"}, {Name: event.HeaderCallID, Value: r.callID}}
+		}
 		if rec.Source == "" {
 			rec.Source = "s"
 		}

@@ -250,6 +250,7 @@ func (w *worker) tell(j *job, name string, a *answer) {
 	defer w.contain(j.rec, len(w.b.Events))
 	w.src, w.table = j.src, w.tableOf(j.src)
 	w.whole, w.part = fault{}, fault{}
+	w.open(j.rec)
 	switch {
 	case a.fault.reason != "":
 		e := w.newEvent(j.rec, 0)

@@ -37,7 +37,11 @@ func usualRecords(shape, region string, n int) (recs [][]byte) {
 }
 
 func encode(r request) []byte {
-	return event.AppendRecord(nil, &event.Record{Kind: event.RecordPostback, Source: "s", Query: r.query, ContentType: r.contentType, Body: []byte(r.body)})
+	rec := event.Record{Kind: event.RecordPostback, Source: "s", Query: r.query, ContentType: r.contentType, Body: []byte(r.body)}
+	if r.callID != "" {
+		rec.Headers = []event.Pair{{Name: event.HeaderCallID, Value: r.callID}}
+	}
+	return event.AppendRecord(nil, &rec)
 }
 
 // refill puts recs into b anew.
@@ -81,6 +85,12 @@ func TestNoAllocations(t *testing.T) {
 	f("notations", source.Spec{Match: gb, Currency: "EUR", Constants: map[string]string{"status": "sold"},
 		Transforms: source.Transforms{DecimalComma: true, CurrencySign: true, Thousands: true, RoundHalfEven: true, Duration: "mm:ss", TimeZone: "Europe/Berlin"}},
 		request{query: "payout=1.234,56+%E2%82%AC&duration=1:30&started_at=2026-01-02+03:04:05&currency=eur&caller=anonymous&Foo=1&foo=2&secret=x&note=%00"})
+	account := settling("app:{app|site}:{uid}")
+	account.ReversalPrefix, account.Triggers, account.Transforms.NegativeReverses = "r-", true, true
+	sold, back := "tid=1&coins=360&payout=0.36&site=7&uid=al%69ce&sale=true&api_key=x", "tid=r-1&coins=-360&payout=-0.36&app=7&uid=alice"
+	f("account", account, request{query: sold}, request{query: back}, request{query: "tid=1&coins=1"}, request{query: sold, contentType: formType, body: back, callID: "c1"})
+	account.Reward = &source.Reward{Currency: "COINS", Rate: "1000"}
+	f("account at a rate", account, request{contentType: formType, body: sold}, request{contentType: formType, body: back})
 	f("faults", source.Spec{}, request{query: "payout=%2450&ref_id=%01"}, request{query: "payout=1&payout=2&x=%ff"}, request{contentType: "text/xml", body: "<x>"})
 }
 

@@ -16,6 +16,7 @@ type table struct {
 
 	slots    [source.SlotCount][]int16 // names of each slot in the order in which they are tried
 	chosen   [source.SlotCount]int     // how many of those the operator configured
+	account  []accountPart             // of the account's name
 	identity int16                     // place in names of the field that identifies postbacks, -1 none
 	idSlot   int                       // the slot that does, -1 none
 }
@@ -41,8 +42,12 @@ func (w *worker) tableOf(src *source.Source) *table {
 func newTable(src *source.Source, seed uint32) *table {
 	t := &table{identity: -1, idSlot: -1}
 	size := 16
-	for _, names := range src.Names {
+	wanted := namesOf(src)
+	for _, names := range wanted {
 		size += 4 * len(names)
+	}
+	for _, p := range src.Account {
+		size += 4 * len(p.Fields)
 	}
 	for n := 16; ; n *= 2 {
 		if n >= size {
@@ -50,7 +55,7 @@ func newTable(src *source.Source, seed uint32) *table {
 			break
 		}
 	}
-	for slot, names := range src.Names {
+	for slot, names := range wanted {
 		configured := src.Spec.Fields[source.Slot(slot).String()]
 		for _, text := range names {
 			t.slots[slot] = append(t.slots[slot], t.add(text, seed))
@@ -67,7 +72,20 @@ func newTable(src *source.Source, seed uint32) *table {
 			}
 		}
 	}
+	for _, p := range src.Account {
+		t.account = append(t.account, t.accountPart(p, seed))
+	}
 	return t
+}
+
+// namesOf gives the names of each slot. Keys of calls are looked for wherever
+// they may count, under the name that Retreaver gave them.
+func namesOf(src *source.Source) [source.SlotCount][]string {
+	names := src.Names
+	if len(names[source.SlotKey]) == 0 && (src.Spec.CallKeys || src.Spec.SetValue) {
+		names[source.SlotKey] = []string{source.SlotKey.String()}
+	}
+	return names
 }
 
 // add gives the place of text in names, new or known.

@@ -72,25 +72,35 @@ func (w *worker) toldReport(rec *event.Record, name string, n int) {
 	w.digest = event.Identify(w.e, rec.Source, id, w.digest)
 }
 
-// toldIdentity is identity of a report that a partner's mapper made: a field of
-// ours, or an extension of that name.
-func (w *worker) toldIdentity() string {
-	want := w.source().Spec.Identity
-	if want == "" {
-		return ""
+// slot gives what a partner's mapper said of a slot. It has no field for
+// rewards: an extension of that name holds them.
+func (t *told) slot(s source.Slot) (v value, ok bool) {
+	text := t.slots[s]
+	if s == source.SlotReward {
+		v, _ = t.extension(s.String())
+		text = v.text
 	}
+	return value{name: s.String(), text: text, by: &plain}, !blank(text)
+}
+
+// named gives what a partner's mapper said under a name: in a field of ours, or
+// in an extension of that name.
+func (t *told) named(name string) (v value, ok bool) {
 	for slot := range source.SlotCount {
-		if text := w.told.slots[slot]; slot.String() == want && !blank(text) {
-			return w.identifies(value{name: want, text: text})
+		if text := t.slots[slot]; slot.String() == name && !blank(text) {
+			return value{name: name, text: text, by: &plain}, true
 		}
 	}
-	for _, p := range w.told.extra {
-		if strings.EqualFold(p.Name, want) && !blank(p.Value) {
-			return w.identifies(value{name: p.Name, text: p.Value})
+	return t.extension(name)
+}
+
+func (t *told) extension(name string) (v value, ok bool) {
+	for _, p := range t.extra {
+		if strings.EqualFold(p.Name, name) && !blank(p.Value) {
+			return value{name: p.Name, text: p.Value, by: &plain}, true
 		}
 	}
-	w.refuse(event.IdentityMissing, event.Detail{Field: want})
-	return ""
+	return value{}, false
 }
 
 // codes of a mapper that reports nothing.

@@ -22,6 +22,10 @@ type worker struct {
 
 	fields []field
 	shared int     // how many of fields the query gave; reports of an array share them
+	ofCall string  // the call that the request's path names
+	keyed  bool    // with a key that we have issued
+	key    string  // digest of another's, shown beside what a partner's mapper read
+	query  string  // where triggers are looked for
 	seen   []int16 // per name of the table and origin: place in fields + 1 of the first with a value
 	spelt  [2 * FieldsMax]int16
 
@@ -156,8 +160,11 @@ func (w *worker) postback(rec *event.Record) {
 	} else {
 		w.table = w.tableOf(w.src)
 	}
+	w.open(rec)
 	w.fields = w.fields[:0]
-	w.form(rec.Query, fromQuery)
+	if !w.source().BodyOnly {
+		w.form(rec.Query, fromQuery)
+	}
 	w.shared = len(w.fields)
 
 	switch w.bodyKind(rec) {

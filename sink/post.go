@@ -9,11 +9,11 @@ import (
 // claim is a report that asks for a verdict: straight from a batch, or again
 // after it was parked.
 type claim struct {
-	id   event.ID
-	at   int64 // received
-	r    *event.Report
-	p    *event.Policy
-	test bool
+	id    event.ID
+	at    int64 // received
+	r     *event.Report
+	p     *event.Policy
+	flags event.Flags // of its record, while that is at hand
 
 	key      idKey // the identity it claims
 	weak     bool
@@ -72,7 +72,7 @@ func (w *work) report(e *event.Event, revision int) error {
 	if v.v.Revision = revision + 1; revision > 0 {
 		v.raw = nil // the first one has it
 	}
-	if c.test && o.reason != event.MapperUnavailable && o.status != event.Ignored && o.status != event.Invalid && o.status != event.Failed {
+	if c.flags&event.FlagTest != 0 && o.reason != event.MapperUnavailable && o.status != event.Ignored && o.status != event.Invalid && o.status != event.Failed {
 		would := event.Detail{Would: o.status.String(), Call: callID(o.call)}
 		if o.assigns {
 			would.Value = o.value.String()
@@ -95,7 +95,7 @@ func (w *work) report(e *event.Event, revision int) error {
 
 func (w *work) claimOf(e *event.Event) claim {
 	c := claim{id: e.ID, at: e.Record.ReceivedAt, r: &e.Report, p: e.Policy,
-		test: e.Record.Flags&event.FlagTest != 0, money: e.Money,
+		flags: e.Record.Flags, money: e.Money,
 		hints: e.Hints, hinted: w.indexed && e.HintOwner.IsZero()}
 	if e.Strong.IsZero() {
 		c.key, c.weak = keyOf(classWeak, e.Weak), true

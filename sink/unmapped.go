@@ -20,11 +20,7 @@ import (
 
 // putOff makes a record wait for its mapper.
 func (w *work) putOff(c *claim, v *verdictRow) {
-	flags := event.Flags(0)
-	if c.test {
-		flags = event.FlagTest
-	}
-	w.putOffs = append(w.putOffs, unmappedRow{id: c.id, source: v.source, flags: flags, receivedAt: c.at})
+	w.putOffs = append(w.putOffs, unmappedRow{id: c.id, source: v.source, flags: c.flags & (event.FlagTest | event.FlagKeyed), receivedAt: c.at})
 }
 
 // comesAgain gives the events of b.Waiting, which stand first.

@@ -90,6 +90,9 @@ func compileFields(src *Source) error {
 				if n = strings.ToLower(strings.TrimSpace(n)); n == "" || len(n) > FieldBytesMax {
 					return fmt.Errorf("fields.%s: name %q: want 1 to %d bytes", slot, n, FieldBytesMax)
 				}
+				if i == SlotKey && !event.SecretName(n) {
+					return fmt.Errorf("fields.key: name %q: want one that sounds like a secret's, such as key, or the keys would be kept readable", n)
+				}
 				if !slices.Contains(src.Names[i], n) {
 					src.Names[i] = append(src.Names[i], n)
 				}

@@ -150,6 +150,9 @@ func parseAccount(text string) ([]AccountPart, error) {
 			}
 			part.Fields = append(part.Fields, name)
 		}
+		if len(parts) > 0 && len(parts[len(parts)-1].Fields) > 0 {
+			return bad("two fields stand side by side, so that two users could share an account: part them by a text")
+		}
 		parts, rest = append(parts, part), behind
 	}
 	switch {

@@ -33,6 +33,7 @@ func TestSettleOnAccounts(t *testing.T) {
 	f(func(s *source.Spec) { s.Account = "user" }, "names no field")
 	f(func(s *source.Spec) { s.Account = "user:{}" }, "a field's name stands between braces")
 	f(func(s *source.Spec) { s.Account = "user:{a" }, "not closed")
+	f(func(s *source.Spec) { s.Account = "user:{a}{b}" }, "stand side by side")
 	f(func(s *source.Spec) { s.Account = "user}:{a}" }, "closes that was not opened")
 	f(func(s *source.Spec) { s.Account = "user:\n{a}" }, "control characters")
 	f(func(s *source.Spec) { s.Account = strings.Repeat("x", 300) + "{a}" }, "at most 256 bytes")

@@ -148,14 +148,16 @@ const (
 // ReplySpec is how a source wants to be answered: either just the mode, as a
 // JSON string, or an object with a custom answer per class of outcome.
 // Classes: "accepted" (on disk, no verdict yet), "ok" (a verdict that is not
-// invalid), "invalid", "paused", or the name of a status, which goes first.
+// invalid), "invalid", "paused", "unauthorized", "limited" (over the rate limit),
+// or the name of a status, which goes first.
 type ReplySpec struct {
 	Mode    string            `json:"mode"`
 	Classes map[string]Answer `json:"classes,omitempty"`
 }
 
 // Answer overrides what a sender reads. Zero parts keep the default. Body may
-// hold {event}, {status}, {reason}, {call_id}, {value} and {currency}.
+// hold {event}, {status}, {reason}, {call_id}, {value}, {currency} and, of the
+// request itself, {field:NAME}.
 type Answer struct {
 	Status      int    `json:"status,omitempty"`
 	Body        string `json:"body,omitempty"`

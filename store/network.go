@@ -40,6 +40,7 @@ type Campaign struct {
 	ID          string       `json:"id"`
 	Name        string       `json:"name,omitempty"` // the id when empty
 	Assignments []Assignment `json:"assignments"`
+	Conversion  *event.Group `json:"conversion,omitempty"` // when its calls convert; nil: by any payout that a buyer reports
 }
 
 // Assignment pays a publisher a share of every call's value in a campaign.
@@ -160,6 +161,9 @@ func checkParty(f *faultList, first map[string]string, place, id, name string) {
 }
 
 func (c *Campaign) check(f *faultList, place string, known *nameSet) {
+	if c.Conversion != nil {
+		f.add(place, c.Conversion.Check())
+	}
 	if len(c.Assignments) > NetworkListMax {
 		f.add(place+".assignments", fmt.Errorf("%d entries: at most %d", len(c.Assignments), NetworkListMax))
 		return

@@ -24,14 +24,14 @@ type Change struct {
 	Kind   string      `json:"kind"` // buyer, publisher, campaign, source
 	ID     string      `json:"id"`
 	Action Action      `json:"action"`
-	Diff   []FieldDiff `json:"diff,omitempty"` // a campaign's assignments are fields: assignments.PUBLISHER.payout
+	Diff   []FieldDiff `json:"diff,omitempty"` // a campaign's assignments are fields: assignments.PUBLISHER.payout, conversion.trigger
 }
 
 // Apply brings the store to what n says and lists what that changes, in the
 // order of the file. All of it happens, or, on an error or a dry run, nothing.
 // ErrInvalid carries every fault with its place. Objects that n does not name
 // stay as they are, but a named campaign has exactly the assignments named: one
-// left out is ended. New sources get a token; read it with GetSource.
+// left out is ended, and so is its conversion group. New sources get a token; read it with GetSource.
 func (o *Objects) Apply(ctx context.Context, actor string, n *Network, dryRun bool) ([]Change, error) {
 	n = n.normal()
 	var changes []Change
@@ -176,8 +176,8 @@ func (p *applier) upsert(table, id, name string) error {
 	return err
 }
 
-// campaign plans a campaign with its rules: a changed, new or ended assignment
-// is a new row of rule.
+// campaign plans a campaign with its rules and its conversion group: a changed,
+// new or ended one is a new row.
 func (p *applier) campaign(want *Campaign) error {
 	old, isNew, err := p.stored("campaign", want.ID)
 	if err != nil {
@@ -187,7 +187,15 @@ func (p *applier) campaign(want *Campaign) error {
 	if err != nil {
 		return err
 	}
+	groups, err := conversions(p.ctx, p.tx, want.ID, want.ID)
+	if err != nil {
+		return err
+	}
 	next := map[string]string{"name": want.Name}
+	if err := errors.Join(groupFields(groups[want.ID], old), groupFields(want.Conversion, next)); err != nil {
+		return err
+	}
+	regroup := len(diffFields(fieldsOf(old, "conversion"), fieldsOf(next, "conversion"))) > 0
 	for _, a := range now[want.ID] {
 		old[payoutField(a.Publisher)] = a.Payout
 	}
@@ -216,6 +224,9 @@ func (p *applier) campaign(want *Campaign) error {
 				return err
 			}
 		}
+		if regroup {
+			return insertGroup(p.ctx, p.tx, want.ID, want.Conversion, p.o.now().UnixMicro())
+		}
 		return nil
 	})
 	return nil
@@ -235,6 +246,9 @@ func (p *applier) source(want source.Spec) error {
 		diff, err = (*sourceRow)(nil).diff(want)
 	} else {
 		diff, err = rows[0].diff(want)
+		if next, compileErr := source.Compile(want); err == nil && compileErr == nil {
+			err = p.o.secretsFit(&rows[0], next) // told by a dry run too
+		}
 		write = func() error {
 			_, err := p.o.updateSource(p.ctx, p.tx, &rows[0], want)
 			return err

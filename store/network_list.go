@@ -20,7 +20,7 @@ func (o *Objects) ListPublishers(ctx context.Context, after string, limit int) (
 }
 
 // ListCampaigns lists campaigns as ListBuyers does buyers, each with the
-// assignments in force, by publisher.
+// assignments and the conversion group in force.
 func (o *Objects) ListCampaigns(ctx context.Context, after string, limit int) (list []Campaign, next string, err error) {
 	if limit, err = listLimit(limit); err != nil {
 		return nil, "", err
@@ -35,8 +35,12 @@ func (o *Objects) ListCampaigns(ctx context.Context, after string, limit int) (l
 		if err != nil {
 			return err
 		}
+		groups, err := conversions(ctx, tx, parties[0].ID, parties[len(parties)-1].ID)
+		if err != nil {
+			return err
+		}
 		for _, p := range parties {
-			list = append(list, Campaign{ID: p.ID, Name: p.Name, Assignments: append([]Assignment{}, rules[p.ID]...)})
+			list = append(list, Campaign{ID: p.ID, Name: p.Name, Assignments: append([]Assignment{}, rules[p.ID]...), Conversion: groups[p.ID]})
 		}
 		return nil
 	})

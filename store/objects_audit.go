@@ -14,7 +14,7 @@ type AuditRow struct {
 	No     int64       `json:"no"`
 	At     time.Time   `json:"at"`
 	Actor  string      `json:"actor"`
-	Action string      `json:"action"` // create, update, rotate_token, rotate_secret, drop_secrets, delete
+	Action string      `json:"action"` // create, update, delete, rotate_token, rotate_secret, set_secret, drop_secrets, add_key, drop_key, release, reject
 	Object string      `json:"object"` // kind/id
 	Diff   []FieldDiff `json:"diff"`   // never a token, secret or key
 }

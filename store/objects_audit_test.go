@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -157,10 +158,16 @@ func TestNothingTellsASecret(t *testing.T) {
 		}
 		rotated := must[store.SourceInfo](t)(o.RotateToken(ctx, "ann", "acme"))
 		secrets = append(secrets, secret, string(rotated.Token))
+		signs := createWith(t, o, signed("signs", "hmac-sha256", ""), theSecret)
+		_, misfit := o.SetSecret(ctx, "ann", "signs", theSecret+"\n", 0)
+		wantKind(t, misfit, store.ErrInvalid)
+		_, misplaced := o.AddPublicKey(ctx, "ann", "signs", "k", string(theSecret))
+		wantKind(t, misplaced, store.ErrInvalid)
+		secrets = append(secrets, string(theSecret))
 		list, _, _ := o.ListSources(ctx, "", 0)
 		keys, _, _ := o.ListKeys(ctx, "", 0)
 		audit, _, _ := o.ListAudit(ctx, "", 0)
-		if len(list) != 1 || len(keys) != 1 || len(audit) != 4 {
+		if len(list) != 2 || len(keys) != 1 || len(audit) != 5 {
 			t.Fatalf("%d sources, %d keys, %d audit rows", len(list), len(keys), len(audit))
 		}
 		broken := &store.Objects{DB: o.DB, Seal: must[*store.Seal](t)(store.NewSeal([]byte("another key, another key, anothe")))}
@@ -169,7 +176,7 @@ func TestNothingTellsASecret(t *testing.T) {
 		_, _, again := o.CreateSource(ctx, "ann", source.Spec{ID: "acme"}, true)
 
 		var said strings.Builder
-		for _, v := range []any{info, &info, rotated, list, keys, audit, wrong, again, o, o.Seal, directory(t, o, nil).ByID("acme").Spec} {
+		for _, v := range []any{info, &info, rotated, signs, misfit, misplaced, list, keys, audit, wrong, again, o, o.Seal, directory(t, o, nil).ByID("acme").Spec} {
 			fmt.Fprintf(&said, "%v\n%+v\n%#v\n%s\n", v, v, v, v)
 			if text, err := json.Marshal(v); err == nil {
 				said.Write(text)
@@ -186,7 +193,7 @@ func TestNothingTellsASecret(t *testing.T) {
 				t.Fatal(err)
 			}
 			for rows.Next() {
-				row, at := make([]string, len(columns)), make([]any, len(columns))
+				row, at := make([]sql.NullString, len(columns)), make([]any, len(columns))
 				for i := range row {
 					at[i] = &row[i]
 				}

@@ -17,9 +17,11 @@ import (
 // in; what is stored is what the operator wrote.
 type SourceInfo struct {
 	source.Spec
-	Token        Secret    `json:"-"`                      // unsealed, to build the URL that a buyer is given
-	Secret       bool      `json:"secret"`                 // a secret is asked for
-	SecretsUntil time.Time `json:"secrets_until,omitzero"` // when the secret before the current one ends; zero when there is one only
+	Token        Secret    `json:"-"`                       // unsealed, to build the URL that a buyer is given
+	Secret       bool      `json:"secret"`                  // it has a secret
+	SecretsUntil time.Time `json:"secrets_until,omitzero"`  // when the secret before the current one ends; zero when there is one only
+	PublicKeys   []string  `json:"public_keys,omitempty"`   // ids of the public keys that its signatures are checked with
+	AwaitsSecret bool      `json:"awaits_secret,omitempty"` // every request is refused until it has a secret, or a public key, for its signature
 	CreatedAt    time.Time `json:"created_at"`
 	UpdatedAt    time.Time `json:"updated_at"`
 }
@@ -66,10 +68,22 @@ func (o *Objects) GetSource(ctx context.Context, id string) (info SourceInfo, er
 }
 
 // CreateSource makes a source with a new token and, if withSecret, a secret
-// that its sender must show; the secret is told this once. An empty id is
-// derived from the name. ErrExists when the id is taken, by a deleted source
-// too; ErrInvalid when the spec does not compile.
+// that its sender must show or sign with; the secret is told this once. An empty
+// id is derived from the name. ErrExists when the id is taken, by a deleted
+// source too; ErrInvalid when the spec does not compile.
 func (o *Objects) CreateSource(ctx context.Context, actor string, spec source.Spec, withSecret bool) (info SourceInfo, secret string, err error) {
+	return o.createSource(ctx, actor, spec, withSecret, "")
+}
+
+// CreateSourceWithSecret is CreateSource with a secret that the sender has made.
+// ErrInvalid when it is none that the source's signature could be made with.
+func (o *Objects) CreateSourceWithSecret(ctx context.Context, actor string, spec source.Spec, given Secret) (SourceInfo, error) {
+	info, _, err := o.createSource(ctx, actor, spec, true, given)
+	return info, err
+}
+
+// createSource makes a secret when none is given and one is wanted.
+func (o *Objects) createSource(ctx context.Context, actor string, spec source.Spec, withSecret bool, given Secret) (info SourceInfo, secret string, err error) {
 	if spec.ID == "" {
 		spec.ID = idOf(spec.Name)
 	}
@@ -81,8 +95,11 @@ func (o *Objects) CreateSource(ctx context.Context, actor string, spec source.Sp
 			return err
 		}
 		if withSecret {
-			secret = newSecret()
-			if err := insertSecret(ctx, tx, spec.ID, secret); err != nil {
+			row, err := liveSource(ctx, tx, spec.ID)
+			if err != nil {
+				return err
+			}
+			if secret, err = o.addSecret(ctx, tx, row, given); err != nil {
 				return err
 			}
 		}
@@ -147,14 +164,15 @@ func (o *Objects) RotateToken(ctx context.Context, actor, id string) (info Sourc
 		if err != nil {
 			return err
 		}
-		info, err = o.touched(ctx, tx, actor, "rotate_token", id)
+		info, err = o.touched(ctx, tx, actor, "rotate_token", id, nil)
 		return err
 	})
 	return info, err
 }
 
 // DeleteSource ends a source: its URL is unknown from now on. Its row stays
-// for the events that came by it, and its id is not given again.
+// for the events that came by it, its secrets do not, and its id is not given
+// again.
 func (o *Objects) DeleteSource(ctx context.Context, actor, id string) error {
 	return o.DB.change(ctx, func(tx *sql.Tx) error {
 		if _, err := liveSource(ctx, tx, id); err != nil {
@@ -162,6 +180,9 @@ func (o *Objects) DeleteSource(ctx context.Context, actor, id string) error {
 		}
 		_, err := tx.ExecContext(ctx, `UPDATE source SET deleted = 1, updated_at = $1 WHERE id = $2`, o.now().UnixMicro(), id)
 		if err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, `DELETE FROM source_secret WHERE source = $1`, id); err != nil {
 			return err
 		}
 		return o.audited(ctx, tx, actor, "delete", "source/"+id, nil)
@@ -218,6 +239,9 @@ func (o *Objects) updateSource(ctx context.Context, tx *sql.Tx, row *sourceRow, 
 		return nil, asInvalid(err)
 	}
 	if err := mapperThere(ctx, tx, src); err != nil {
+		return nil, err
+	}
+	if err := o.secretsFit(row, src); err != nil {
 		return nil, err
 	}
 	text, err := json.Marshal(spec)

@@ -177,10 +177,10 @@ func TestPostgresMigrationWaits(t *testing.T) {
 	}
 }
 
-// eventually tries until it works, for half a minute.
+// eventually tries until it works, for a minute.
 func eventually(t *testing.T, try func() error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for {
 		err := try()
@@ -215,7 +215,7 @@ func TestPostgresListen(t *testing.T) {
 		t.Helper()
 		select {
 		case <-heard:
-		case <-time.After(30 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatalf("%s was not heard of", what)
 		}
 	}

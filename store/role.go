@@ -12,7 +12,7 @@ import (
 )
 
 // history lists the tables in which a node adds rows and never touches one.
-var history = []string{"posting", "transfer", "audit", "rule"}
+var history = []string{"posting", "transfer", "audit", "rule", "conversion_group"}
 
 // AppRole gives an existing Postgres role what a node needs and takes from it
 // everything else in this schema: it reads and adds everywhere, changes and

@@ -22,14 +22,15 @@ type Snapshot struct {
 	Version int64 // Objects.Version
 	TakenAt time.Time
 
-	sources []sourceRow // without the sealed tokens
+	seal    *Seal       // opens secrets
+	sources []sourceRow // without the sealed tokens; secrets stay sealed
 	keys    map[[32]byte]Key
 	mappers []LiveMapper
 }
 
 // Snapshot reads the objects as of one moment.
 func (o *Objects) Snapshot(ctx context.Context) (*Snapshot, error) {
-	s := &Snapshot{StoreID: o.DB.ID, TakenAt: o.now().UTC(), keys: map[[32]byte]Key{}}
+	s := &Snapshot{StoreID: o.DB.ID, TakenAt: o.now().UTC(), seal: o.Seal, keys: map[[32]byte]Key{}}
 	err := o.DB.snapshot(ctx, func(tx *sql.Tx) (err error) {
 		if s.Version, err = version(ctx, tx); err != nil {
 			return err
@@ -80,12 +81,13 @@ func digestOf(b []byte) (digest [32]byte, err error) {
 // Directory compiles every source, deleted ones too. From prev, which may be
 // nil, it carries the counters over and takes a source whole, the same pointer,
 // when nothing about it has changed. Secrets that have ended by now are left
-// out. It fails when a source does not compile, naming all that do not.
+// out, sealed ones are opened. It fails when a source does not compile, naming
+// all that do not; ErrWrongKey when a secret was sealed with another key.
 func (s *Snapshot) Directory(now time.Time, prev *source.Directory) (*source.Directory, error) {
 	list := make([]*source.Source, 0, len(s.sources))
 	var bad []error
 	for i := range s.sources {
-		src, err := s.sources[i].compile(now.UnixMicro())
+		src, err := s.sources[i].compile(s.seal, now.UnixMicro())
 		if err != nil {
 			bad = append(bad, err)
 			continue
@@ -107,7 +109,7 @@ func carryOver(src, old *source.Source) *source.Source {
 		return src
 	}
 	if old.TokenHash == src.TokenHash && old.Deleted == src.Deleted &&
-		slices.Equal(old.Secrets, src.Secrets) && reflect.DeepEqual(old.Spec, src.Spec) {
+		slices.Equal(old.Secrets, src.Secrets) && reflect.DeepEqual(old.Signing, src.Signing) && reflect.DeepEqual(old.Spec, src.Spec) {
 		return old
 	}
 	src.Seen = old.Seen

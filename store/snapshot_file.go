@@ -50,8 +50,10 @@ type snapshotSource struct {
 }
 
 type snapshotSecret struct {
-	Hash  []byte `json:"hash"`
-	Until int64  `json:"until"`
+	Hash   []byte `json:"hash"`
+	Until  int64  `json:"until"`
+	Sealed []byte `json:"sealed,omitempty"` // as in the store: for its place there
+	KeyID  string `json:"key_id,omitempty"`
 }
 
 type snapshotAccess struct {
@@ -110,7 +112,7 @@ func (s *Snapshot) body(schema int64) *snapshotBody {
 		r := &s.sources[i]
 		out := snapshotSource{ID: r.id, Spec: r.spec, Token: r.tokenHash[:], Deleted: r.deleted}
 		for _, secret := range r.secrets {
-			out.Secrets = append(out.Secrets, snapshotSecret{secret.hash[:], secret.until})
+			out.Secrets = append(out.Secrets, snapshotSecret{secret.hash[:], secret.until, secret.sealed, secret.keyID})
 		}
 		b.Sources = append(b.Sources, out)
 	}
@@ -188,7 +190,12 @@ func (o *Objects) loadSnapshot(path string) (*Snapshot, error) {
 	if b.Schema > want {
 		return nil, newerSchema(b.Schema, want)
 	}
-	return b.snapshot(id)
+	s, err := b.snapshot(id)
+	if err != nil {
+		return nil, err
+	}
+	s.seal = o.Seal
+	return s, nil
 }
 
 // snapshot makes the Snapshot that a file tells of.
@@ -205,7 +212,7 @@ func (b *snapshotBody) snapshot(id string) (*Snapshot, error) {
 			if err != nil {
 				return nil, fmt.Errorf("source %q: %w", in.ID, err)
 			}
-			r.secrets = append(r.secrets, secretRow{hash, secret.Until})
+			r.secrets = append(r.secrets, secretRow{hash, secret.Until, secret.Sealed, secret.KeyID})
 		}
 		s.sources = append(s.sources, r)
 	}

@@ -16,33 +16,30 @@ type sourceRow struct {
 	tokenSealed        []byte
 	deleted            bool
 	createdAt, updated int64
-	secrets            []secretRow // the current one first
+	secrets            []secretRow // the current one first, public keys among them
 }
 
-type secretRow struct {
-	hash  [32]byte
-	until int64
-}
-
-func (s secretRow) live(now int64) bool { return s.until == 0 || s.until > now }
-
-// compile makes the Source of a row as of now.
-func (r *sourceRow) compile(now int64) (*source.Source, error) {
-	spec, err := r.decode()
-	if err != nil {
-		return nil, err
-	}
-	src, err := source.Compile(spec)
+// compile makes the Source of a row as of now. Its sealed secrets are opened:
+// ErrWrongKey when seal has not the key that they were sealed with.
+func (r *sourceRow) compile(seal *Seal, now int64) (*source.Source, error) {
+	src, err := r.compileSpec()
 	if err != nil {
 		return nil, err
 	}
 	src.TokenHash, src.Deleted = r.tokenHash, r.deleted
-	for _, s := range r.secrets {
-		if s.live(now) {
-			src.Secrets = append(src.Secrets, s.hash)
-		}
+	if err := r.openSecrets(src, seal, now); err != nil {
+		return nil, fmt.Errorf("source %q: %w", r.id, err)
 	}
 	return src, nil
+}
+
+// compileSpec makes the Source of a row without its token and secrets.
+func (r *sourceRow) compileSpec() (*source.Source, error) {
+	spec, err := r.decode()
+	if err != nil {
+		return nil, err
+	}
+	return source.Compile(spec)
 }
 
 func (r *sourceRow) decode() (spec source.Spec, err error) {
@@ -61,7 +58,7 @@ func (r *sourceRow) diff(spec source.Spec) ([]FieldDiff, error) {
 	}
 	var before map[string]string
 	if r != nil {
-		if old, err := r.compile(0); err == nil { // one that no longer compiles may be mended
+		if old, err := r.compileSpec(); err == nil { // one that no longer compiles may be mended
 			if before, err = specFields(old.Spec); err != nil {
 				return nil, err
 			}
@@ -105,9 +102,9 @@ func readSources(ctx context.Context, tx *sql.Tx, where string, args ...any) ([]
 
 // readSecrets fills in the secrets of list: of its one source, or of all.
 func readSecrets(ctx context.Context, tx *sql.Tx, list []sourceRow, byID map[string]int) error {
-	query, args := `SELECT source, hash, until FROM source_secret ORDER BY source, until, hash`, []any(nil)
+	query, args := `SELECT source, hash, until, sealed, key_id FROM source_secret ORDER BY source, until, hash`, []any(nil)
 	if len(list) == 1 {
-		query, args = `SELECT source, hash, until FROM source_secret WHERE source = $1 ORDER BY until, hash`, []any{list[0].id}
+		query, args = `SELECT source, hash, until, sealed, key_id FROM source_secret WHERE source = $1 ORDER BY until, hash`, []any{list[0].id}
 	}
 	rows, err := tx.QueryContext(ctx, query, args...)
 	if err != nil {
@@ -118,7 +115,7 @@ func readSecrets(ctx context.Context, tx *sql.Tx, list []sourceRow, byID map[str
 		var id string
 		var hash []byte
 		var s secretRow
-		if err := rows.Scan(&id, &hash, &s.until); err != nil {
+		if err := rows.Scan(&id, &hash, &s.until, &s.sealed, &s.keyID); err != nil {
 			return err
 		}
 		if s.hash, err = digestOf(hash); err != nil {
@@ -190,7 +187,8 @@ func (o *Objects) info(r *sourceRow) (SourceInfo, error) {
 	if err != nil {
 		return SourceInfo{}, err
 	}
-	if src, err := source.Compile(spec); err == nil {
+	src, err := source.Compile(spec)
+	if err == nil {
 		spec = src.Spec
 	}
 	token, err := o.Seal.Open(r.tokenSealed, "source", r.id, "token_sealed")
@@ -204,7 +202,7 @@ func (o *Objects) info(r *sourceRow) (SourceInfo, error) {
 		UpdatedAt: time.UnixMicro(r.updated).UTC(),
 	}
 	for _, s := range r.secrets {
-		if !s.live(now) {
+		if s.keyID != "" || !s.live(now) {
 			continue
 		}
 		info.Secret = true
@@ -212,5 +210,7 @@ func (o *Objects) info(r *sourceRow) (SourceInfo, error) {
 			info.SecretsUntil = time.UnixMicro(s.until).UTC()
 		}
 	}
+	info.PublicKeys = r.keyIDs()
+	info.AwaitsSecret = src != nil && r.awaits(src, now)
 	return info, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"github.com/tallyhook/tallyhook/bench/services"
 	"github.com/tallyhook/tallyhook/source"
 	"github.com/tallyhook/tallyhook/store"
+	"github.com/tallyhook/tallyhook/store/storetest"
 )
 
 // backends gives, per kind of database, the URL of a new and empty one that
@@ -22,6 +24,11 @@ var backends = map[string]func(t *testing.T) string{
 	"postgres": func(t *testing.T) string { return services.Postgres(t) },
 }
 
+// made gives the URL of a new store that has its schema already.
+var made = map[string]func(t testing.TB) string{"sqlite": storetest.SQLite, "postgres": storetest.Postgres}
+
+func TestMain(m *testing.M) { os.Exit(storetest.Main(m)) }
+
 // promise runs one case on every backend, each on its own empty database.
 func promise(t *testing.T, name string, check func(t *testing.T, url string)) {
 	t.Helper()
@@ -30,13 +37,16 @@ func promise(t *testing.T, name string, check func(t *testing.T, url string)) {
 	}
 }
 
-// onObjects is promise for what Objects do; the clock stands until it is set.
+// onObjects is promise for what Objects do, on a store that is there; the clock
+// stands until it is set.
 func onObjects(t *testing.T, name string, check func(t *testing.T, o *store.Objects, c *clock)) {
 	t.Helper()
-	promise(t, name, func(t *testing.T, url string) {
-		o, c := openObjects(t, url)
-		check(t, o, c)
-	})
+	for backend, open := range made {
+		t.Run(backend+"/"+name, func(t *testing.T) {
+			o, c := openObjects(t, open(t))
+			check(t, o, c)
+		})
+	}
 }
 
 type clock struct{ at time.Time }

@@ -62,15 +62,18 @@ func TestRunSendsEachRequestOnceAndCountsAnswers(t *testing.T) {
 	}
 }
 
+// patience is how long a test waits for what has to happen at last.
+const patience = time.Minute
+
 func TestRunEndsAfterItsTime(t *testing.T) {
 	addr := serve(t, &fasthttp.Server{Handler: func(c *fasthttp.RequestCtx) { c.SetBodyString("ok") }})
 	request := AppendRequest(nil, "GET", "/", addr, "", nil)
-	res, err := Run(context.Background(), Config{Addr: addr, Conns: 4, Warmup: 20 * time.Millisecond, For: 100 * time.Millisecond,
+	res, err := Run(context.Background(), Config{Addr: addr, Conns: 4, Warmup: 20 * time.Millisecond, For: 500 * time.Millisecond,
 		Next: func(int) []byte { return request }})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if res.Requests == 0 || res.Took < 100*time.Millisecond || res.PerSecond() <= 0 {
+	if res.Requests == 0 || res.Took < 500*time.Millisecond || res.PerSecond() <= 0 {
 		t.Errorf("%d requests in %s", res.Requests, res.Took)
 	}
 }
@@ -79,7 +82,7 @@ func TestRunEndsAfterItsTime(t *testing.T) {
 func TestRunKeepsToItsRate(t *testing.T) {
 	addr := serve(t, &fasthttp.Server{Handler: func(c *fasthttp.RequestCtx) { c.SetBodyString("ok") }})
 	request := AppendRequest(nil, "GET", "/", addr, "", nil)
-	res, err := Run(context.Background(), Config{Addr: addr, Conns: 8, Threads: 2, For: 200 * time.Millisecond, Rate: 500,
+	res, err := Run(context.Background(), Config{Addr: addr, Conns: 8, Threads: 2, For: 500 * time.Millisecond, Rate: 500,
 		Next: func(int) []byte { return request }})
 	if err != nil {
 		t.Fatal(err)
@@ -125,12 +128,12 @@ func TestConnReadsAnswersAndDialsAnew(t *testing.T) {
 	c := NewConn(addr)
 	defer c.Close()
 	for i := range 7 {
-		status, body, err := c.Do(AppendRequest(nil, "GET", "/", addr, "", nil, fmt.Sprintf("X-Key: %d", i)), time.Second)
+		status, body, err := c.Do(AppendRequest(nil, "GET", "/", addr, "", nil, fmt.Sprintf("X-Key: %d", i)), patience)
 		if err != nil || status != 201 || string(body) != fmt.Sprintf("%d %s", i, strings.Repeat("y", 5000)) {
 			t.Fatalf("request %d: %d %.20q %v", i, status, body, err)
 		}
 	}
-	if _, _, err := NewConn("127.0.0.1:1").Do([]byte("x"), time.Second); err == nil {
+	if _, _, err := NewConn("127.0.0.1:1").Do([]byte("x"), patience); err == nil {
 		t.Error("no error without a server")
 	}
 }
@@ -245,11 +248,14 @@ func TestReadUsageOfOurselves(t *testing.T) {
 	if err != nil || before.RSS < 1<<20 || before.RSSPeak < before.RSS {
 		t.Fatalf("%+v %v", before, err)
 	}
-	for begin := time.Now(); time.Since(begin) < 60*time.Millisecond; {
+	after := before
+	for begin := time.Now(); after.CPU <= before.CPU && time.Since(begin) < patience; { // others may have the processor
+		if after, err = ReadUsage(os.Getpid()); err != nil {
+			t.Fatal(err)
+		}
 	}
-	after, err := ReadUsage(os.Getpid())
-	if err != nil || after.CPU <= before.CPU {
-		t.Errorf("CPU %s, then %s, %v", before.CPU, after.CPU, err)
+	if after.CPU <= before.CPU {
+		t.Errorf("CPU %s, then %s", before.CPU, after.CPU)
 	}
 	if _, err := ReadUsage(1 << 30); err == nil {
 		t.Error("no error for a process that cannot exist")

@@ -9,7 +9,7 @@ import (
 
 func TestFrozenNodeAnswersAfterThaw(t *testing.T) {
 	p := start(t, "talks")
-	if _, err := p.Ready(t.Context(), 10*time.Second); err != nil {
+	if _, err := p.Ready(t.Context(), patience); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.Freeze(); err != nil {

@@ -58,6 +58,9 @@ func play(admin, data string) int {
 	return 0
 }
 
+// patience is how long a test waits for what has to happen at last.
+const patience = time.Minute
+
 func start(t *testing.T, role string) *Process {
 	t.Helper()
 	data := filepath.Join(t.TempDir(), role)
@@ -79,7 +82,7 @@ func start(t *testing.T, role string) *Process {
 func TestStartReadyStop(t *testing.T) {
 	t.Setenv("TALLYHOOK_DATA", "/elsewhere") // must not reach the node
 	p := start(t, "well")
-	took, err := p.Ready(t.Context(), 10*time.Second)
+	took, err := p.Ready(t.Context(), patience)
 	if err != nil || took < 50*time.Millisecond {
 		t.Fatalf("ready after %s: %v", took, err)
 	}
@@ -89,7 +92,7 @@ func TestStartReadyStop(t *testing.T) {
 	if said := p.Said(); len(said) != tailBytes || !strings.HasSuffix(said, "last words\n") {
 		t.Errorf("%d bytes of output, ending in %.20q", len(said), said[max(0, len(said)-20):])
 	}
-	if err := p.Stop(10 * time.Second); err != nil {
+	if err := p.Stop(patience); err != nil {
 		t.Error(err)
 	}
 	<-p.Exited()
@@ -103,16 +106,18 @@ func TestWhatGoesWrongIsSaid(t *testing.T) {
 		}
 	}
 	ready := func(p *Process) error { _, err := p.Ready(t.Context(), 300*time.Millisecond); return err }
-	stop := func(p *Process) error {
-		if _, err := p.Ready(t.Context(), 10*time.Second); err != nil {
-			return err
+	stop := func(within time.Duration) func(p *Process) error {
+		return func(p *Process) error {
+			if _, err := p.Ready(t.Context(), patience); err != nil {
+				return err
+			}
+			return p.Stop(within)
 		}
-		return p.Stop(300 * time.Millisecond)
 	}
-	f("dies", func(p *Process) error { _, err := p.Ready(t.Context(), 10*time.Second); return err }, "exit status 3; it said")
+	f("dies", func(p *Process) error { _, err := p.Ready(t.Context(), patience); return err }, "exit status 3; it said")
 	f("never", ready, "not ready")
-	f("stubborn", stop, "was killed")
-	f("fails", stop, "exit status 1")
+	f("stubborn", stop(300*time.Millisecond), "was killed")
+	f("fails", stop(patience), "exit status 1")
 	if _, err := Start(t.Context(), Config{Binary: "/nowhere"}); err == nil {
 		t.Error("a missing binary starts")
 	}
@@ -141,7 +146,7 @@ func TestEndOfContextEndsTheNode(t *testing.T) {
 
 func TestHealthAndMetrics(t *testing.T) {
 	p := start(t, "talks")
-	if _, err := p.Ready(t.Context(), 10*time.Second); err != nil {
+	if _, err := p.Ready(t.Context(), patience); err != nil {
 		t.Fatal(err)
 	}
 	api := NewAPI(p.Admin, "", 1)
@@ -154,7 +159,7 @@ func TestHealthAndMetrics(t *testing.T) {
 		t.Errorf("%v, %v; want %v", m, err, want)
 	}
 	q := start(t, "talks nonsense")
-	if _, err := q.Ready(t.Context(), 10*time.Second); err != nil {
+	if _, err := q.Ready(t.Context(), patience); err != nil {
 		t.Fatal(err)
 	}
 	if m, err := NewAPI(q.Admin, "", 1).Metrics(t.Context()); err == nil {

@@ -19,8 +19,8 @@ func TestRunMeasuresAndWrites(t *testing.T) {
 	var progress bytes.Buffer
 	out := filepath.Join(t.TempDir(), "results")
 	r, path, err := Run(t.Context(), Config{Binary: os.Args[0], Baseline: []string{os.Args[0], "bare"}, Out: out, Temp: t.TempDir(),
-		Command: "tallyhook bench", Commit: "abc", Conns: []int{4, 1}, Rounds: 2, RoundFor: 100 * time.Millisecond, Warmup: 20 * time.Millisecond,
-		BurstCalls: 1500, SustainFor: 200 * time.Millisecond, IdleFor: 50 * time.Millisecond, Output: &progress})
+		Command: "tallyhook bench", Commit: "abc", Conns: []int{4, 1}, Rounds: 2, RoundFor: 300 * time.Millisecond, Warmup: 20 * time.Millisecond,
+		BurstCalls: 1500, SustainFor: time.Second, IdleFor: 50 * time.Millisecond, Output: &progress})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, &progress)
 	}

@@ -21,22 +21,20 @@ import (
 func Postgres(t testing.TB) string {
 	t.Helper()
 	admin := shared(t, server.Postgres)
-	database, name := newDatabase(t, admin)
-	t.Cleanup(func() {
-		asAdmin(t, admin, func(ctx context.Context, conn *pgx.Conn) error {
-			_, err := conn.Exec(ctx, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)")
-			return err
-		})
-	})
+	database, name := newDatabase(t, admin, emptyDatabase)
+	t.Cleanup(func() { dropDatabase(t, admin, name) })
 	return database
 }
+
+// emptyDatabase is what a new database is a copy of.
+const emptyDatabase = "template1"
 
 // OwnPostgres starts a PostgreSQL server for this test alone; URL is an empty
 // database on it, as Postgres gives one. Its commits are synced to disk.
 func OwnPostgres(t testing.TB) *Server {
 	t.Helper()
 	s := own(t, server.Postgres, server.Config{Durable: true})
-	s.URL, _ = newDatabase(t, s.URL)
+	s.URL, _ = newDatabase(t, s.URL, emptyDatabase)
 	return s
 }
 
@@ -51,8 +49,9 @@ func ownerPassword(admin *url.URL) string {
 	return fmt.Sprintf("%x", sha256.Sum256([]byte(ownerName+"\n"+admin.User.String())))[:32]
 }
 
-// newDatabase makes a database on the server that admin, a URL, leads to.
-func newDatabase(t testing.TB, admin string) (database, name string) {
+// newDatabase makes a copy of a database on the server that admin, a URL, leads
+// to.
+func newDatabase(t testing.TB, admin, of string) (database, name string) {
 	t.Helper()
 	u, err := url.Parse(admin)
 	if err != nil {
@@ -64,11 +63,20 @@ func newDatabase(t testing.TB, admin string) (database, name string) {
 		if err := makeOwner(ctx, conn, password); err != nil {
 			return err
 		}
-		_, err := conn.Exec(ctx, "CREATE DATABASE "+name+" OWNER "+ownerName)
+		_, err := conn.Exec(ctx, "CREATE DATABASE "+name+" OWNER "+ownerName+" TEMPLATE "+of)
 		return err
 	})
 	u.User, u.Path = url.UserPassword(ownerName, password), "/"+name
 	return u.String(), name
+}
+
+// dropDatabase ends a database, connections or not.
+func dropDatabase(t testing.TB, admin, name string) {
+	t.Helper()
+	asAdmin(t, admin, func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)")
+		return err
+	})
 }
 
 // makeOwner creates the owner unless it is there. An administrator who is no

@@ -19,7 +19,7 @@ import (
 // patience bounds what is expected to be answered; a frozen server is asked for
 // a moment only.
 const (
-	patience = 30 * time.Second
+	patience = time.Minute
 	moment   = 300 * time.Millisecond
 )
 

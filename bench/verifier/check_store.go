@@ -32,15 +32,21 @@ type shippedRow struct {
 func (c *check) readStore(ctx context.Context, rawURL string) error {
 	ctx, cancel := context.WithTimeout(ctx, shipTimeMax)
 	defer cancel()
+	var shipped map[string]shippedRow
+	var rows int
+	var err error
 	for {
-		shipped, rows, err := c.shipped(ctx, rawURL)
-		if err == nil && rows == len(c.events) && len(c.missing(shipped)) == 0 {
-			c.Shipped = rows
+		s, n, asked := c.shipped(ctx, rawURL)
+		if ctx.Err() == nil { // an answer that the end of the time cut off says nothing
+			shipped, rows, err = s, n, asked
+		}
+		if asked == nil && n == len(c.events) && len(c.missing(s)) == 0 {
+			c.Shipped = n
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			if err != nil && !errors.Is(err, ctx.Err()) {
+			if err != nil {
 				return err
 			}
 			c.compareShipped(shipped, rows)

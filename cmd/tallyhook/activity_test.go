@@ -65,7 +65,7 @@ func TestFollowGoesOnFromWhatItWasGiven(t *testing.T) {
 		if code != 0 {
 			t.Errorf("exit code %d: %s", code, errOut.String())
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("following does not end")
 	}
 	want := []string{"newer_than= source=acme after=", "newer_than=12 source=acme after=", "newer_than=20 source=acme after=", "newer_than=20 source=acme after="}

@@ -45,12 +45,12 @@ func startStand(t *testing.T) *stand {
 			if code != 0 {
 				t.Errorf("the node ends with %d: %s", code, log.String())
 			}
-		case <-time.After(time.Minute):
+		case <-time.After(patience):
 			t.Fatalf("the node does not stop: %s", log.String())
 		}
 	}
 	t.Cleanup(s.stop)
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
 		text, err := os.ReadFile(file)
 		if err == nil {
 			var at addresses
@@ -117,7 +117,7 @@ campaigns: [{id: hvac, assignments: [{publisher: pub-7, payout: percent 80}, {pu
 // until runs a command again and again until its output holds part.
 func (s *stand) until(part string, args ...string) told {
 	s.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		o := s.tallyhook(args...)
 		if strings.Contains(o.out, part) {
 			return o
@@ -302,7 +302,7 @@ func TestBareHandlerAnswers(t *testing.T) {
 	var out, errOut lockedOutput
 	ended := make(chan int, 1)
 	go func() { ended <- run(ctx, []string{"bench", "bare", "--listen", addr}, &out, &errOut) }()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
 		resp, err := http.Post("http://"+addr+"/", "text/plain", strings.NewReader("x"))
 		if err == nil {
 			resp.Body.Close()

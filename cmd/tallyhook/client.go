@@ -162,7 +162,7 @@ func (a *app) connectStore(tried string) (_ *client, err error) {
 	}
 	cfg := console.Config{
 		Objects: objects, Activity: &sink.Activity{DB: db.Read}, Books: &sink.Books{DB: db.Read}, VerifyDB: db.Read,
-		PostbackBase: a.opt.postbackBase(), Version: version,
+		PostbackBase: a.opt.postbackBase(), SignedBase: a.opt.signedBase(), Version: version,
 		Log: slog.New(slog.NewTextHandler(a.errOut, &slog.HandlerOptions{Level: slog.LevelError})),
 	}
 	if a.opt.Activity != "" {

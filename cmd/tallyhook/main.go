@@ -70,6 +70,9 @@ type Options struct {
 	TrustedProxies []string        `help:"Addresses or networks whose X-Forwarded-For is believed." placeholder:"CIDR"`
 	KeyFile        string          `help:"Key that seals tokens. Default: secret.key in the data folder, made on the first start." placeholder:"FILE"`
 	AdminKeyFile   string          `help:"Key for the admin API. Default: admin.key in the data folder, made on the first start." placeholder:"FILE"`
+	TLSCert        string          `name:"tls-cert" help:"Certificate for the address where senders post, PEM; it is then https. Changed files are taken up within seconds." placeholder:"FILE"`
+	TLSKey         string          `name:"tls-key" help:"Key of that certificate, PEM." placeholder:"FILE"`
+	ClientCA       string          `name:"client-ca" help:"Authorities of senders' certificates, PEM: needed by sources with a client_name." placeholder:"FILE"`
 	PublicURL      string          `help:"Address under which senders reach this node, for the URLs to hand out. Default: made from listen." placeholder:"URL"`
 }
 

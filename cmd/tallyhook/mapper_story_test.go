@@ -17,9 +17,7 @@ import (
 // TestMapperStories plays the files in testdata/mapper as TestStories does its
 // own. They have the same commands, and
 //
-//	hex FILE OUT             writes the bytes that FILE spells in hexadecimal digits; # begins a remark
-//	until TEXT tallyhook …   runs a command of ours again and again until it prints TEXT
-//	until TEXT send …        the same with a request and its answer's body
+//	hex FILE OUT   writes the bytes that FILE spells in hexadecimal digits; # begins a remark
 //
 // EXAMPLES is the folder of the SDKs' examples, KEY the file of the operator's
 // key. Go builds with the cache of who runs the test.
@@ -81,12 +79,14 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) < 2 || (args[1] != "tallyhook" && args[1] != "send") {
 		ts.Fatalf("usage: until TEXT tallyhook … or until TEXT send …")
 	}
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
 		said := ""
 		if args[1] == "send" {
 			method, url, headers, body := request(ts, args[2:])
-			_, _, text := exchange(ts, method, url, headers, body)
-			said = string(text)
+			status, h, text := exchange(ts, method, url, headers, body)
+			if said = string(text); strings.Contains(said, args[0]) {
+				show(ts, status, h, text)
+			}
 		} else if err := ts.Exec(args[1], args[2:]...); err == nil {
 			said = ts.ReadFile("stdout")
 		}

@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -160,22 +163,40 @@ func (n *node) openIntake(board *ingest.Board) error {
 	if err != nil {
 		return usageError{err}
 	}
+	var ends *ingest.TLS
+	if n.opt.TLSCert != "" {
+		if ends, err = ingest.NewTLS(ingest.TLSFiles{Cert: n.opt.TLSCert, Key: n.opt.TLSKey, ClientCA: n.opt.ClientCA}, n.log, nil); err != nil {
+			return err
+		}
+	}
 	n.ingest = ingest.New(ingest.Config{
-		Live: n.live, Journal: n.journal, Board: board, TrustedProxies: proxies,
+		Live: n.live, Journal: n.journal, Board: board, TrustedProxies: proxies, TLS: ends,
 		Limiter:  n.caches.limiter,
 		CallsKey: n.knows,
-		Lag:      n.behind,
-		Limits:   ingest.Limits{ConnsPerIPMax: n.cfg.ConnsPerIPMax},
-		Log:      n.log,
+		CallKey:  callKeys(n.objects.Seal), PublicURL: n.base(), SignedBase: n.opt.signedBase(),
+		Lag:    n.behind,
+		Limits: ingest.Limits{ConnsPerIPMax: n.cfg.ConnsPerIPMax},
+		Log:    n.log,
 	})
 	return nil
+}
+
+// callKeys gives the key of a call: half of a keyed digest of its id, so that
+// every node with the same key file gives the same and none has to look it up.
+func callKeys(seal *store.Seal) func(callID string) string {
+	pepper := seal.Pepper("call key")
+	return func(callID string) string {
+		m := hmac.New(sha256.New, pepper)
+		m.Write([]byte(callID))
+		return hex.EncodeToString(m.Sum(nil)[:sha256.Size/2])
+	}
 }
 
 func (n *node) openConsole(context.Context) (err error) {
 	registry := prometheus.NewRegistry()
 	metrics := &console.Metrics{Node: n.Status, Live: n.live,
 		Verdicts: &n.tally, Steps: &n.steps, Version: version}
-	if err := errors.Join(metrics.Register(registry), registry.Register(mapperMetrics{n.mappers.mapper})); err != nil {
+	if err := errors.Join(metrics.Register(registry), registry.Register(mapperMetrics{n.mappers.mapper}), registry.Register(intakeMetrics{n.ingest.Stats()})); err != nil {
 		return err
 	}
 	cfg := console.Config{
@@ -187,6 +208,7 @@ func (n *node) openConsole(context.Context) (err error) {
 	if n.analysts != nil {
 		cfg.Query = n.analysts.Query
 	}
+	n.teach(&cfg)
 	n.console, err = console.New(cfg)
 	return err
 }

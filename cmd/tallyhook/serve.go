@@ -162,7 +162,7 @@ func (n *node) greet(a *app) {
 	at := addressesOf(n.listen, n.admin)
 	base := n.base()
 	n.log.Info("tallyhook runs", "version", version, "listen", at.Listen, "admin", at.Admin, "data", n.opt.Data, "stream", n.journal.Stream())
-	fmt.Fprintf(a.out, "\nTallyhook takes postbacks on http://%s, console and admin API on http://%s\n", at.Listen, at.Admin)
+	fmt.Fprintf(a.out, "\nTallyhook takes postbacks on %s://%s, console and admin API on http://%s\n", n.opt.scheme(), at.Listen, at.Admin)
 	fmt.Fprintf(a.out, "  calls      POST %s/v1/calls   Authorization: Bearer, key in %s\n", base, n.opt.AdminKeyFile)
 	if n.first == nil {
 		fmt.Fprintf(a.out, "  sources    tallyhook source list --data %s --admin %s\n\n", n.opt.Data, at.Admin)

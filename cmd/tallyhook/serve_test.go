@@ -29,7 +29,7 @@ func TestNodeStopsWhileItStarts(t *testing.T) {
 			if err != nil {
 				t.Error(err)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(patience):
 			t.Fatal("the node still runs 20 s after it was told to stop")
 		}
 		if err := n.close(); err != nil {

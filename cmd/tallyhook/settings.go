@@ -225,6 +225,9 @@ func (o *Options) complete() error {
 			return fmt.Errorf("%s %q: there is no port %q: want 0 to 65535", a.name, a.addr, port)
 		}
 	}
+	if (o.TLSCert == "") != (o.TLSKey == "") || (o.ClientCA != "" && o.TLSCert == "") {
+		return fmt.Errorf("tls-cert %q, tls-key %q, client-ca %q: want a certificate and its key, and with both of them an authority of clients or none", o.TLSCert, o.TLSKey, o.ClientCA)
+	}
 	if u, err := url.Parse(o.PublicURL); o.PublicURL != "" && (err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "") {
 		return fmt.Errorf("public-url %q: want a URL that begins with http:// or https://, such as https://hooks.example.com", o.PublicURL)
 	}
@@ -284,7 +287,18 @@ func reachable(addr string) string {
 // settings tell.
 func (o *Options) postbackBase() string {
 	if o.PublicURL != "" {
-		return strings.TrimRight(o.PublicURL, "/")
+		return o.signedBase()
 	}
-	return "http://" + reachable(o.Listen)
+	return o.scheme() + "://" + reachable(o.Listen)
+}
+
+// signedBase is what the URLs begin with that senders sign: nothing but an
+// operator's word, as a guess would refuse every signed URL.
+func (o *Options) signedBase() string { return strings.TrimRight(o.PublicURL, "/") }
+
+func (o *Options) scheme() string {
+	if o.TLSCert != "" {
+		return "https"
+	}
+	return "http"
 }

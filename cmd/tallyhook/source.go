@@ -3,13 +3,10 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
-
-	"github.com/tallyhook/tallyhook/source"
 )
 
 type sourceCmd struct {
@@ -18,6 +15,10 @@ type sourceCmd struct {
 	Presets sourcePresetsCmd `cmd:"" help:"List what is known of kinds of senders, or show one."`
 	Create  sourceCreateCmd  `cmd:"" help:"Create a source; prints the URL to hand out and, this once, its secret."`
 	Rotate  sourceRotateCmd  `cmd:"" help:"Renew a source's token (and with it its URL) or its secret."`
+	Secret  sourceSecretCmd  `cmd:"" help:"Show what a source's requests are checked with, or set the sender's own secret or public key."`
+	Verify  sourceVerifyCmd  `cmd:"" name:"verify-request" help:"Explain step by step whether a captured request passes."`
+	Learn   sourceLearnCmd   `cmd:"" help:"Propose names, notations, kinds and signature from the last requests, refused ones too."`
+	Test    sourceTestCmd    `cmd:"" help:"Make the request that the sender would send, and run it dry: nothing is booked."`
 	Pause   sourcePauseCmd   `cmd:"" help:"Pause a source: what comes is kept and ignored."`
 	Resume  sourceResumeCmd  `cmd:"" help:"Resume a paused source."`
 	Delete  sourceDeleteCmd  `cmd:"" help:"Delete a source: its URL stops working, its events stay."`
@@ -230,9 +231,7 @@ func (s sourceRotateCmd) Run(a *app) error {
 			fmt.Fprintln(a.out, "The old URL is unknown from now on: give the sender this one.")
 			return nil
 		}
-		var src struct {
-			SecretsUntil string `json:"secrets_until"` // absent when there is no secret before
-		}
+		var src handedOut
 		if err := json.Unmarshal(raw, &src); err != nil {
 			return err
 		}
@@ -240,39 +239,10 @@ func (s sourceRotateCmd) Run(a *app) error {
 		case src.SecretsUntil != "":
 			fmt.Fprintf(a.out, "The secret before stays good for %s: change it at the sender until then.\n", s.Keep)
 		case s.Keep > 0:
-			fmt.Fprintln(a.out, "This source asked for no secret before: from now on its sender must show this one in X-Webhook-Secret, and is answered 401 until it does.")
+			fmt.Fprintf(a.out, "This source asked for no secret before: from now on its sender must %s, and is answered 401 until it does.\n", src.use())
 		default:
-			fmt.Fprintln(a.out, "No secret before it is good any more: until the sender shows this one in X-Webhook-Secret, it is answered 401.")
+			fmt.Fprintf(a.out, "No secret before it is good any more: until the sender can %s, it is answered 401.\n", src.use())
 		}
 		return nil
 	})
-}
-
-// printHandOut writes what a sender has to be given.
-func (a *app) printHandOut(raw json.RawMessage) error {
-	var src struct {
-		ID          string `json:"id"`
-		URL         string `json:"url"`
-		SecretValue string `json:"secret_value"`
-		Preset      string `json:"preset"`
-		PasteURL    string `json:"paste_url"`
-	}
-	if err := json.Unmarshal(raw, &src); err != nil {
-		return err
-	}
-	handOut(a.out, src.ID, src.URL, src.SecretValue)
-	if src.PasteURL != "" {
-		fmt.Fprintf(a.out, "paste   %s\n        at the sender; the words in brackets are the sender's own and are filled in there\n", printable(src.PasteURL))
-	}
-	if p, err := source.PresetOf(src.Preset); err == nil && !p.Verified {
-		fmt.Fprintf(a.errOut, "warning: what is known of %s rests on guesses; compare the first requests with \"tallyhook event ID\", and name in fields what differs\n", p.Title)
-	}
-	return nil
-}
-
-func handOut(w io.Writer, id, url, secret string) {
-	fmt.Fprintf(w, "source  %s\nurl     %s\n", printable(id), printable(url))
-	if secret != "" {
-		fmt.Fprintf(w, "secret  %s\n        told this once; the sender shows it in the header X-Webhook-Secret\n", printable(secret))
-	}
 }

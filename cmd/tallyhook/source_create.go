@@ -23,7 +23,12 @@ type sourceCreateCmd struct {
 	Fallback     bool          `name:"mapper-fallback" help:"While the mapper's active version is broken, the one before it maps."`
 	Currency     string        `help:"Of payouts that name none." placeholder:"CODE"`
 	Region       string        `help:"Country code for numbers without one, such as US." placeholder:"CODE"`
-	Secret       bool          `help:"Ask the sender for a secret."`
+	Secret       secretFlag    `env:"-" help:"Ask the sender for a secret, made and told once; or --secret=@FILE, --secret=- (stdin), --secret=VALUE for the sender's own. Others on this machine can read a VALUE: prefer @FILE." placeholder:"@FILE"`
+	Auth         string        `help:"The sender shows the secret itself there: bearer, basic, header:NAME or query:NAME." placeholder:"PLACE"`
+	AllowIP      []string      `name:"allow-ip" help:"Address or prefix that may send; others are refused. Repeatable." placeholder:"CIDR"`
+	Settle       string        `help:"call: postbacks pay for calls. account: for an account that they name." placeholder:"WHAT"`
+	Account      string        `help:"Template of the account's name, such as user:{user_id}." placeholder:"TEMPLATE"`
+	Reward       string        `help:"What the account is credited: a currency, or with a rate so many of it for one of the payout, such as COINS:1000." placeholder:"CURRENCY[:RATE]"`
 	Reply        string        `help:"verdict: wait for it a moment. accepted: answer once it is on disk." placeholder:"MODE"`
 	Ack          string        `help:"journal: a 2xx says that the postback is on this node's disk. committed: that the ledger has committed its verdict." placeholder:"WHEN"`
 	Field        []string      `sep:"none" help:"Names that this sender uses for a field, tried first: payout=data.amount,sum. Repeatable." placeholder:"FIELD=NAME,…"`
@@ -125,7 +130,16 @@ func (s *sourceCreateCmd) spec() (map[string]any, error) {
 		spec.put("mapper_fallback", source.FallbackPrevious)
 	}
 	spec.put("currency", s.Currency)
-	spec.put("secret", s.Secret)
+	if err := s.who(spec); err != nil {
+		return nil, err
+	}
+	spec.put("settle", s.Settle)
+	spec.put("account", s.Account)
+	if currency, rate, _ := strings.Cut(s.Reward, ":"); s.Reward != "" {
+		reward := object{"currency": currency}
+		reward.put("rate", rate)
+		spec.put("reward", reward)
+	}
 	spec.put("reply", s.Reply)
 	spec.put("ack", s.Ack)
 	spec.put("identity", s.Identity)
@@ -136,6 +150,25 @@ func (s *sourceCreateCmd) spec() (map[string]any, error) {
 	spec.put("match", match)
 	spec.put("transforms", transforms)
 	return spec, nil
+}
+
+// who adds what says who may send.
+func (s *sourceCreateCmd) who(spec object) error {
+	if len(s.AllowIP) > 0 {
+		spec["allow_ips"] = s.AllowIP
+	}
+	switch kind, name, _ := strings.Cut(s.Auth, ":"); {
+	case s.Auth == "":
+	case s.Auth == "bearer", s.Auth == "basic", (kind == "header" || kind == "query") && name != "":
+		spec["signature"] = object{"algorithm": "secret", "signature": object{"in": s.Auth}}
+	default:
+		return usagef("--auth %q: want bearer, basic, header:NAME or query:NAME", s.Auth)
+	}
+	secret, err := s.Secret.wish()
+	if err == nil && secret != nil {
+		spec["secret"] = secret
+	}
+	return err
 }
 
 // object is a JSON object under construction.

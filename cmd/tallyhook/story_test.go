@@ -20,6 +20,8 @@ import (
 
 	"github.com/tallyhook/tallyhook/bench/services"
 	"github.com/tallyhook/tallyhook/console"
+	"github.com/tallyhook/tallyhook/event"
+	"github.com/tallyhook/tallyhook/source"
 )
 
 // TestMain lets the test binary be the real program: stories run "tallyhook"
@@ -33,9 +35,11 @@ func TestMain(m *testing.M) {
 //
 //	node [FLAG…]                 starts a node; sets INTAKE, ADMIN, URL (of source default)
 //	halt [KILL]                  stops it by SIGTERM and wants exit code 0, or by SIGKILL
-//	send METHOD URL [-h NAME:VALUE]… [BODY]   one request; prints status, headers, body. BODY @FILE reads a file
+//	send METHOD URL [-h NAME:VALUE]… [BODY]   one request, decided; prints status, headers, body. BODY @FILE reads a file
+//	until TEXT tallyhook …       runs a command of ours again and again until it prints TEXT
+//	until TEXT send …            the same with a request and its answer's body
 //	api METHOD PATH [BODY]       the same to the admin API with the operator's key
-//	calls BODY                   POST /v1/calls with that key
+//	calls BODY                   POST /v1/calls with that key, decided
 //	times N COMMAND…             runs send N times and prints how often each status came
 //	remember NAME REGEXP         sets NAME to the first group in the last output
 func TestStories(t *testing.T) { playStories(t, nil) }
@@ -74,8 +78,12 @@ func playStories(t *testing.T, backends func(t testing.TB, set func(name, value 
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"node": startNode, "halt": stopNode, "send": send, "api": api, "calls": calls, "times": times, "remember": remember,
+			"until": until,
 		}})
 }
+
+// patience is how long a story waits for what has to happen at last.
+const patience = time.Minute
 
 // running is a story's node; cmd is nil while none runs.
 type running struct{ cmd *exec.Cmd }
@@ -112,14 +120,14 @@ func startNode(ts *testscript.TestScript, neg bool, args []string) {
 		log.Close()
 	})
 	var at addresses
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
 		if text, err := os.ReadFile(file); err == nil {
 			ts.Check(json.Unmarshal(text, &at))
 			break
 		}
 		if time.Now().After(deadline) {
 			text, _ := os.ReadFile(log.Name())
-			ts.Fatalf("the node is not ready after 20 s:\n%s", text)
+			ts.Fatalf("the node is not ready after %s:\n%s", patience, text)
 		}
 	}
 	ts.Setenv("INTAKE", "http://"+at.Listen)
@@ -139,14 +147,14 @@ func settle(ts *testscript.TestScript, at addresses) {
 	if ts.Getenv("TALLYHOOK_STORE") == "" {
 		return
 	}
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		var s console.NodeStatus
 		ts.Check(json.Unmarshal(bytes.TrimSpace(ask(ts, "GET", at.apiURL("/status"), key(ts), "")), &s))
 		if s.Index.Complete && s.Shipping.Holding {
 			return
 		}
 	}
-	ts.Fatalf("the node is not at work on its servers after 20 s")
+	ts.Fatalf("the node is not at work on its servers after %s", patience)
 }
 
 func (a addresses) apiURL(path string) string { return "http://" + a.Admin + "/api/v1" + path }
@@ -222,10 +230,117 @@ func request(ts *testscript.TestScript, args []string) (method, url string, head
 	return method, url, headers, body
 }
 
+// send also waits until the node has decided what it took: a story is about
+// what it decides, not about how fast.
 func send(ts *testscript.TestScript, neg bool, args []string) {
 	method, url, headers, body := request(ts, args)
 	status, h, text := exchange(ts, method, url, headers, body)
+	if status == http.StatusOK && strings.HasPrefix(url, ts.Getenv("INTAKE")) && decided(ts) {
+		status, text = lateVerdict(ts, status, text)
+	}
 	show(ts, status, h, text)
+}
+
+// decided waits until everything on disk has its verdict. It gives false for a
+// node that decides nothing.
+func decided(ts *testscript.TestScript) bool {
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		var s console.NodeStatus
+		ts.Check(json.Unmarshal(bytes.TrimSpace(ask(ts, "GET", ts.Getenv("ADMIN")+"/api/v1/status", key(ts), "")), &s))
+		if s.Pipeline.Paused || s.Pipeline.LagRecords == 0 {
+			return !s.Pipeline.Paused
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%d records have no verdict after %s", s.Pipeline.LagRecords, patience)
+		}
+	}
+}
+
+var acceptedAnswer = regexp.MustCompile(`^{"ok":true,"event":"(\d+-\d+)","status":"accepted"}$`)
+
+// lateVerdict gives, for an answer to a sender that was kept waiting for the
+// verdict no longer than a sender is, the one that a faster node gives.
+func lateVerdict(ts *testscript.TestScript, status int, answer []byte) (int, []byte) {
+	m := acceptedAnswer.FindSubmatch(answer)
+	if m == nil {
+		return status, answer
+	}
+	id := string(m[1])
+	first := verdictOf(ts, id)
+	if first == nil {
+		ts.Fatalf("event %s is decided and has no verdict", id)
+	}
+	var src source.Spec
+	ts.Check(json.Unmarshal(ask(ts, "GET", ts.Getenv("ADMIN")+"/api/v1/sources/"+first.Source, key(ts), ""), &src))
+	if src.Reply.Mode == source.ReplyAccepted {
+		return status, answer
+	}
+	list, ok := []any{first.answer()}, first.Status != event.Invalid.String()
+	for n := 1; ; n++ { // the reports of one request are committed together
+		next := verdictOf(ts, fmt.Sprintf("%s.%d", id, n))
+		if next == nil {
+			break
+		}
+		list, ok = append(list, next.answer()), ok || next.Status != event.Invalid.String()
+	}
+	if !ok {
+		status = http.StatusBadRequest
+	}
+	var out any = list[0]
+	if len(list) > 1 {
+		out = struct {
+			OK     bool   `json:"ok"`
+			Event  string `json:"event"`
+			Events []any  `json:"events"`
+		}{ok, id, list}
+	}
+	text, err := json.Marshal(out)
+	ts.Check(err)
+	return status, text
+}
+
+// decision is what the API tells of an event that an answer tells as well.
+type decision struct {
+	Event    string
+	Source   string
+	Status   string
+	Reason   string
+	Text     string  `json:"reason_text"`
+	CallID   *string `json:"call_id"`
+	Value    *string
+	Currency *string
+}
+
+// verdictOf asks for an event, nil if it has no verdict.
+func verdictOf(ts *testscript.TestScript, id string) *decision {
+	status, _, text := exchange(ts, "GET", ts.Getenv("ADMIN")+"/api/v1/events/"+id, key(ts), "")
+	if status == http.StatusNotFound {
+		return nil
+	}
+	d := new(decision)
+	ts.Check(json.Unmarshal(text, d))
+	return d
+}
+
+// answer is the event as a node's answer has it.
+func (d *decision) answer() any {
+	a := struct {
+		OK       bool    `json:"ok"`
+		Event    string  `json:"event"`
+		Status   string  `json:"status"`
+		CallID   *string `json:"call_id,omitempty"`
+		Value    *string `json:"value,omitempty"`
+		Currency *string `json:"currency,omitempty"`
+		Reason   string  `json:"reason,omitempty"`
+		Message  string  `json:"message,omitempty"`
+	}{OK: d.Status != event.Invalid.String(), Event: d.Event, Status: d.Status, CallID: d.CallID, Reason: d.Reason}
+	if d.CallID != nil && d.Currency != nil {
+		a.Value, a.Currency = d.Value, d.Currency
+	}
+	if d.Reason != "" {
+		a.Message = d.Text
+	}
+	return a
 }
 
 func api(ts *testscript.TestScript, neg bool, args []string) {
@@ -239,6 +354,7 @@ func api(ts *testscript.TestScript, neg bool, args []string) {
 
 func calls(ts *testscript.TestScript, neg bool, args []string) {
 	status, h, text := exchange(ts, "POST", ts.Getenv("INTAKE")+"/v1/calls", key(ts), args[0])
+	decided(ts)
 	show(ts, status, h, text)
 }
 

@@ -143,7 +143,7 @@ func TestQueryLimits(t *testing.T) {
 	s := open(t, services.OwnClickHouse(t).URL)
 	f := func(query string, limit, rowsMin, rowsMax int, truncated bool) {
 		t.Helper()
-		got, err := s.Query(t.Context(), query, limit)
+		got, err := ask(t, s, query, limit)
 		if err != nil {
 			t.Fatalf("%s: %v", query, err)
 		}

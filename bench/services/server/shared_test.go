@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 	}
 }
 
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // checkout is a place of its own for shared servers.
 func checkout(t *testing.T) (root string) {
