@@ -3,6 +3,7 @@ package event
 // Sentences for what Detail alone tells apart.
 const (
 	severalOfOneID = "Matched {call}; {others} more calls carry the same {field}. Give every call a {field} of its own to make it certain."
+	sameContent    = "The same postback was received before, as {of}. This source has no identity and takes equal ones within its dedupe_window for one; set identity when equal ones can be meant."
 	testOfNothing  = "A test: it would have been {would}, and nothing was booked."
 )
 
@@ -55,7 +56,7 @@ var sentences = map[Reason]string{
 	ReportUnreadable:  "What was recorded of this postback while it waited cannot be read again; its bytes are kept.",
 	SourceUnknown:     "The source of this postback is not known to this store.",
 
-	SameEvent:          "The same postback was received before, as {of}. A source without an identity remembers postbacks for its dedupe_window; set identity when equal ones can be meant.",
+	SameEvent:          "The same postback was received before, as {of}.",
 	OtherContent:       "The same id was received before, as {of}, with other money: nothing was booked. Ask the buyer which is right.",
 	ToldFirst:          "Its repeat {of} reached another node and was booked before it. This one counts in its place, and so does what was told between the two.",
 	SameValue:          "The call has this value already.",

@@ -3,7 +3,6 @@ package sink
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -118,7 +117,7 @@ type TransferRow struct {
 	Posting    int64        `json:"posting"`
 	Line       int          `json:"line"`
 	Event      string       `json:"event"`
-	CallID     string       `json:"call_id"`
+	CallID     string       `json:"call_id"` // "" of what is booked on an account
 	Cause      string       `json:"cause"`
 	Debit      string       `json:"debit"`
 	Credit     string       `json:"credit"`
@@ -128,8 +127,9 @@ type TransferRow struct {
 	Source     string       `json:"source"`
 }
 
-// transfersSQL reads the lines of postings p, the newest posting first.
-const transfersSQL = `SELECT p.no, t.line, p.stream, p.seq, p.n, coalesce(k.call_id, ''), p.cause, d.kind, d.owner, c.kind, c.owner, t.amount, t.currency, p.received_at, p.source
+// transfersSQL reads the lines of postings p, the newest posting first. What is
+// booked on an account has no call.
+const transfersSQL = `SELECT p.no, t.line, p.stream, p.seq, p.n, CASE WHEN k.target IS NULL THEN coalesce(k.call_id, '') ELSE '' END, p.cause, d.kind, d.owner, c.kind, c.owner, t.amount, t.currency, p.received_at, p.source
 FROM posting p JOIN transfer t ON t.posting = p.no JOIN account d ON d.id = t.debit_account JOIN account c ON c.id = t.credit_account LEFT JOIN call k ON k.no = p.call
 WHERE p.no <= $1 AND (p.no < $1 OR t.line > $2) `
 
@@ -151,7 +151,7 @@ func (b *Books) Transfers(ctx context.Context, callID, after string, limit int) 
 		query, args := transfersSQL, []any{posting, line, limit + 1}
 		if callID != "" {
 			var no int64
-			err := tx.QueryRowContext(ctx, `SELECT no FROM call WHERE call_id = $1`, callID).Scan(&no)
+			err := tx.QueryRowContext(ctx, `SELECT no FROM call WHERE call_id = $1 AND target IS NULL`, callID).Scan(&no)
 			if errors.Is(err, sql.ErrNoRows) {
 				return notFound("call %q is not known", callID)
 			}
@@ -187,60 +187,4 @@ func (r *TransferRow) scan(rows *sql.Rows) error {
 	err := rows.Scan(&r.Posting, &r.Line, &id.Stream, &id.Seq, &id.N, &r.CallID, &r.Cause, &debit.kind, &debit.owner, &credit.kind, &credit.owner, &r.Amount, &r.Currency, &r.ReceivedAt, &r.Source)
 	r.Event, r.Debit, r.Credit = id.String(), debit.name(), credit.name()
 	return err
-}
-
-// CallView is a call with what is booked on it. What is unknown is null. The
-// call's key is a secret and not here.
-type CallView struct {
-	CallID            string          `json:"call_id"`
-	RefID             *string         `json:"ref_id"`
-	NetworkIDs        json.RawMessage `json:"network_ids"` // object, network → id
-	Caller            *string         `json:"caller"`
-	StartedAt         *Instant        `json:"started_at"`
-	EndedAt           *Instant        `json:"ended_at"`
-	Duration          *int64          `json:"duration"` // seconds
-	Campaign          *string         `json:"campaign"`
-	Publisher         *string         `json:"publisher"`
-	Buyer             *string         `json:"buyer"`
-	Qualified         *bool           `json:"qualified"` // false once a buyer said 0 or took the payout back
-	Value             *event.Amount   `json:"value"`
-	Currency          *string         `json:"currency"`
-	ValueFromPostback bool            `json:"value_from_postback"`
-	PublisherShare    *event.Amount   `json:"publisher_share"`
-	Status            *string         `json:"status"`     // booked, unqualified or reversed
-	LastEvent         *string         `json:"last_event"` // that set the value
-}
-
-// Call gives one call by its call_id. ErrNotFound when there is none.
-func (b *Books) Call(ctx context.Context, callID string) (*CallView, error) {
-	if err := isText("call_id", callID); err != nil {
-		return nil, err
-	}
-	v := &CallView{CallID: callID}
-	var networks []byte
-	var id event.ID
-	err := lookUp(ctx, b.DB, func(tx *sql.Tx) error {
-		return tx.QueryRowContext(ctx, `SELECT c.ref_id, c.network_ids, c.caller, c.started_at, c.ended_at, c.duration, c.campaign, c.publisher, c.buyer, c.qualified,
-  s.value, s.currency, s.no IS NOT NULL, s.share, s.status, coalesce(s.rank_stream, 0), coalesce(s.rank_seq, 0), coalesce(s.rank_n, 0)
-FROM call c LEFT JOIN call_state s ON s.no = c.no WHERE c.call_id = $1`, callID).
-			Scan(&v.RefID, &networks, &v.Caller, &v.StartedAt, &v.EndedAt, &v.Duration, &v.Campaign, &v.Publisher, &v.Buyer, &v.Qualified,
-				&v.Value, &v.Currency, &v.ValueFromPostback, &v.PublisherShare, &v.Status, &id.Stream, &id.Seq, &id.N)
-	})
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, notFound("call %q is not known", callID)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read call %q: %w", callID, err)
-	}
-	if v.NetworkIDs = networks; networks != nil && !json.Valid(networks) {
-		return nil, fmt.Errorf("read call %q: network_ids %.64q is not JSON", callID, networks)
-	}
-	if v.Status != nil && *v.Status != event.Booked.String() {
-		v.Qualified = new(bool)
-	}
-	if !id.IsZero() {
-		text := id.String()
-		v.LastEvent = &text
-	}
-	return v, nil
 }

@@ -2,6 +2,7 @@ package sink
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/tallyhook/tallyhook/event"
 )
@@ -137,7 +138,9 @@ func (w *work) judge(e *event.Event, c *claim) (outcome, error) {
 // repeated is the outcome of a claim whose identity somebody holds already.
 func (w *work) repeated(c *claim, held *identity) (outcome, error) {
 	o := outcome{status: event.Duplicate, reason: event.SameEvent, detail: event.Detail{Of: held.id.String()}}
-	if !c.weak && held.money != c.money { // a weak identity covers the money itself
+	if c.weak {
+		o.detail.Limit = int64(c.p.DedupeWindow / time.Second)
+	} else if held.money != c.money { // a weak one covers the money itself
 		o.status, o.reason = event.Conflict, event.OtherContent
 	}
 	if held.call != 0 {
