@@ -136,11 +136,11 @@ func testCall(t *testing.T, _ *fixture, books *sink.Books) {
 		}
 	}
 	f("c1", `{"call_id":"c1","ref_id":"r1","network_ids":{"ringba":"RG1"},"caller":"+15550000001","started_at":"2026-03-02T11:59:00.000000Z","ended_at":"2026-03-02T12:00:00.000000Z","duration":125,`+
-		`"campaign":"k","publisher":"p1","buyer":"acme","qualified":null,"value":"60.00","currency":"USD","value_from_postback":true,"publisher_share":"48.00","status":"booked","last_event":"1-4"}`)
+		`"campaign":"k","publisher":"p1","buyer":"acme","qualified":null,"value":"60.00","currency":"USD","value_from_postback":true,"publisher_share":"48.00","status":"booked","last_event":"1-4","conversion":null}`)
 	f("c3", `{"call_id":"c3","ref_id":null,"network_ids":null,"caller":null,"started_at":null,"ended_at":null,"duration":null,`+
-		`"campaign":null,"publisher":null,"buyer":"acme","qualified":false,"value":"0.00","currency":"USD","value_from_postback":true,"publisher_share":"0.00","status":"reversed","last_event":"1-9"}`)
+		`"campaign":null,"publisher":null,"buyer":"acme","qualified":false,"value":"0.00","currency":"USD","value_from_postback":true,"publisher_share":"0.00","status":"reversed","last_event":"1-9","conversion":null}`)
 	f("c5", `{"call_id":"c5","ref_id":null,"network_ids":null,"caller":null,"started_at":null,"ended_at":null,"duration":null,`+
-		`"campaign":null,"publisher":null,"buyer":null,"qualified":null,"value":null,"currency":null,"value_from_postback":false,"publisher_share":null,"status":null,"last_event":null}`)
+		`"campaign":null,"publisher":null,"buyer":null,"qualified":null,"value":null,"currency":null,"value_from_postback":false,"publisher_share":null,"status":null,"last_event":null,"conversion":null}`)
 	if v, err := books.Call(t.Context(), "c2"); err != nil || v.Qualified == nil || !*v.Qualified {
 		t.Errorf("c2 is qualified: %+v, %v", v, err)
 	}

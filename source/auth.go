@@ -29,6 +29,9 @@ func compileAuth(src *Source) error {
 		s.Signature, s.SignatureOptional = nil, false
 	}
 	if s.Signature != nil {
+		if s.Signature.Object != "" {
+			return fmt.Errorf("signature.object %q: keys that were issued for single calls are compared with the call itself: use call_keys: true instead", s.Signature.Object)
+		}
 		v, err := signature.Compile(*s.Signature)
 		if err != nil {
 			return fmt.Errorf("signature: %w", err)

@@ -104,6 +104,7 @@ func (s *secretRow) sort(text []byte, src *source.Source, signing *signature.Sec
 			signing.Keys = map[string]signature.PublicKey{}
 		}
 		signing.Keys[s.keyID] = key
+	case src.Spec.Unsigned && text != nil: // it was for the signature that is not asked for
 	case src.Verifier == nil && text == nil:
 		src.Secrets = append(src.Secrets, s.hash)
 	case src.Verifier == nil:

@@ -95,6 +95,7 @@ var refusedColumns = []column{
 	{head: "METHOD", path: "method"},
 	{head: "ANSWER", path: "status", right: true},
 	{head: "REASON", path: "reason"},
+	{head: "FOUND", path: "detail"},
 	{head: "QUERY", path: "query"},
 }
 
@@ -124,8 +125,27 @@ func (s sourceShowCmd) Run(a *app) error {
 			return nil
 		}
 		fmt.Fprintln(a.out, "\nRefused of late, not on disk:")
-		return a.showRows(newTable(a.out, refusedColumns), refused.Rows, false)
+		if err := a.showRows(newTable(a.out, refusedColumns), refused.Rows, false); err != nil {
+			return err
+		}
+		return a.printAdvice(refused.Rows)
 	})
+}
+
+// printAdvice says once of each thing that was found what to do about it.
+func (a *app) printAdvice(refused []json.RawMessage) error {
+	said := map[string]bool{}
+	for _, raw := range refused {
+		var r struct{ Advice string }
+		if err := json.Unmarshal(raw, &r); err != nil {
+			return fmt.Errorf("a refused request cannot be read: %w", err)
+		}
+		if r.Advice != "" && !said[r.Advice] {
+			said[r.Advice] = true
+			fmt.Fprintf(a.out, "\n%s\n", printable(r.Advice))
+		}
+	}
+	return nil
 }
 
 // withMember adds a member to the end of a JSON object.

@@ -42,6 +42,7 @@ func TestMain(m *testing.M) {
 //	calls BODY                   POST /v1/calls with that key, decided
 //	times N COMMAND…             runs send N times and prints how often each status came
 //	remember NAME REGEXP         sets NAME to the first group in the last output
+//	digest NAME …                sets NAME to what a sender signs with
 func TestStories(t *testing.T) { playStories(t, nil) }
 
 // TestStoriesOnServers plays the same stories, unchanged, on a Postgres, a
@@ -78,7 +79,7 @@ func playStories(t *testing.T, backends func(t testing.TB, set func(name, value 
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"node": startNode, "halt": stopNode, "send": send, "api": api, "calls": calls, "times": times, "remember": remember,
-			"until": until,
+			"until": until, "digest": digest,
 		}})
 }
 
