@@ -52,7 +52,7 @@ func (t *postgresTx) loadNames(names []callName, w *work) error {
 func (t *postgresTx) loadIdentities(want []wantedIdentity, w *work) error {
 	var strong, weak [][]byte
 	var hours []int64
-	holders := weakHolders{}
+	holders := make(weakHolders, len(want))
 	for i := range want {
 		k := &want[i]
 		if w.ids[k.key] != nil {

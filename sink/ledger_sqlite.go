@@ -126,7 +126,7 @@ var inList = "(" + strings.Repeat("?,", chunk-1) + "?)"
 // selects lists the queries that are prepared once; allInserts the rest.
 func selects() []string {
 	return []string{qCounters, qCheckpoint, qCalls + "c.no IN " + inList, qCalls + "c.call_id IN " + inList, qNumbers,
-		qIdentities + inList, qWeak + inList + weakByChange, qWeakThrough, qWeakFloor, qAccount, qNewAccount, qRule, qAssigned, qWaitingFor, qWaitingUntil, qUnmapped, qUnmappedTo, qLastUnmapped, qRecorded, qBetween,
+		qIdentities + inList, qWeak + inList, qWeakThrough, qWeakFloor, qAccount, qNewAccount, qRule, qAssigned, qWaitingFor, qWaitingUntil, qUnmapped, qUnmappedTo, qLastUnmapped, qRecorded, qBetween,
 		qComponents, qDayTotal, qRuled, qCurrentGroup, qGroup, qOverdue, qLastConversion}
 }
 
@@ -228,7 +228,7 @@ func (t *sqliteTx) loadNames(names []callName, w *work) error {
 // loadIdentities loads who holds keys, each class from where it is kept.
 func (t *sqliteTx) loadIdentities(want []wantedIdentity, w *work) error {
 	var strong, weak []idKey
-	holders := weakHolders{}
+	holders := make(weakHolders, len(want))
 	for _, i := range want {
 		if i.key[0] == classStrong {
 			strong = append(strong, i.key)
@@ -241,10 +241,10 @@ func (t *sqliteTx) loadIdentities(want []wantedIdentity, w *work) error {
 	if err := each(t, qIdentities+inList, strong, digest, w.scanStrong); err != nil {
 		return err
 	}
-	err := each(t, qWeak+inList+weakByChange, weak, digest, func(r scanner) error {
+	err := each(t, qWeak+inList, weak, digest, func(r scanner) error {
 		var key []byte
 		i := new(identity)
-		if err := r.Scan(&key, &i.id.Stream, &i.id.Seq, &i.id.N, &i.receivedAt, &i.call); err != nil {
+		if err := r.Scan(&key, &i.id.Stream, &i.id.Seq, &i.id.N, &i.receivedAt, &i.call, &i.change); err != nil {
 			return err
 		}
 		return holders.hear(key, i, false)

@@ -27,8 +27,7 @@ CREATE TEMP TABLE IF NOT EXISTS weak (
   received_at INTEGER NOT NULL, until INTEGER NOT NULL, call INTEGER NOT NULL, PRIMARY KEY (key, stream, seq, n)) WITHOUT ROWID;
 CREATE TEMP TABLE IF NOT EXISTS weak_through (change INTEGER NOT NULL);`
 
-	qWeak        = `SELECT key, stream, seq, n, received_at, call FROM temp.weak WHERE key IN `
-	weakByChange = ` ORDER BY change`
+	qWeak        = `SELECT key, stream, seq, n, received_at, call, change FROM temp.weak WHERE key IN `
 	qWeakThrough = `SELECT coalesce((SELECT change FROM temp.weak_through), -1)`
 	// The floor is the time of the last record that this stream has committed:
 	// no later one can be older. A new stream asks with what the newest knows,

@@ -158,6 +158,7 @@ type identity struct {
 	receivedAt int64
 	call       int64
 	reversedBy string
+	change     int64     // of a weak one, where the store does not give them in order
 	before     *identity // of a weak one: who took it earlier, and may be nearer in time to who asks
 
 	stored, dirty, gone bool
