@@ -84,7 +84,7 @@ func (c *Console) routes() []route {
 		{method: get, path: "/healthz", serve: c.getHealth, open: true},
 		{method: get, path: "/readyz", serve: c.getReady, open: true},
 		{method: get, path: "/metrics", serve: plain(promhttp.HandlerFor(c.cfg.Registry, promhttp.HandlerOpts{}).ServeHTTP), open: true, anyParams: true},
-	}, c.mapperRoutes(), profileRoutes(), pageRoutes())
+	}, c.settlementRoutes(), c.mapperRoutes(), profileRoutes(), pageRoutes())
 }
 
 // mapperRoutes are what partners reach too, each with their own.

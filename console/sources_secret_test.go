@@ -133,8 +133,9 @@ func TestCare(t *testing.T) {
 	f(`,` + signedByHMAC + `,"secret":true`)
 	f(some, "weak: only user, value (int) are signed", "does not cover the payout")
 	f(some+`,"allow_ips":["203.0.113.7"]`, "only user")
-	f(some+`,"settle":"account","account":"user:{user}","identity":"token","reward":{"currency":"COINS"},"fields":{"reward":["value"]}`,
-		"only user", "does not cover the payout", "whole part of the reward")
+	const account = `,"settle":"account","account":"user:{user}","identity":"token","reward":{"currency":"COINS"},"fields":{"reward":["value"]}`
+	f(strings.Replace(some, "{user}", "{user}|{token}", 1)+account, "only user", "does not cover the payout", "whole part of the reward")
+	f(some+account, "only user", "does not cover the payout", "does not cover the reward, or the identity", "whole part of the reward")
 	f(some+`,"settle":"account","account":"user:{user}","identity":"token","reward":{"currency":"COINS"},"fields":{"reward":["coins"]}`,
 		"only user", "does not cover the payout", "does not cover the reward")
 	f(some+`,"signature_optional":true`, "the URL is the secret", "until the source has a secret", "only user", "does not cover the payout")

@@ -88,7 +88,7 @@ func weaknesses(src *source.Source, info *store.SourceInfo) (list []string) {
 	}
 	add(src.Policy.PayoutUnsure, "the signature does not cover the payout: nothing is booked of one until the sender's addresses (allow_ips) or its certificate (client_name) vouch for it, or a person releases it")
 	if src.Policy.ToAccount {
-		add(src.Policy.RewardUnsure, "the signature does not cover the reward: nothing is credited until the sender's addresses (allow_ips) or its certificate (client_name) vouch for it, or a person releases it")
+		add(src.Policy.RewardUnsure, "the signature does not cover the reward, or the identity that keeps it from being paid twice: nothing is credited until the sender's addresses (allow_ips) or its certificate (client_name) vouch for it, or a person releases it")
 		add(src.RewardWhole, "the signature covers the whole part of the reward only: decimals are left out")
 	}
 	return list

@@ -35,6 +35,7 @@ type trial struct {
 	tail    []trialParam // of the query of a request with a body: the signature
 	keyed   bool         // its call key counts as one of ours
 	signed  bool
+	proof   string // the signature, which would be as good at the URL without /test
 }
 
 // trialParam is one parameter: its name at the sender, the macro that fills it,
@@ -84,9 +85,9 @@ func (t *trial) choose(method string) error {
 	s, allowed := t.src.Spec.Signature, t.src.Spec.Methods
 	if s != nil {
 		switch {
-		case s.Input == "body" || strings.Contains(s.Input, "{@body}") || strings.HasPrefix(s.Signature.In, "json:") || s.Sorted != nil && s.Sorted.From == "json":
+		case s.Input == "body" || strings.Contains(s.Input, "{@body}") || strings.Contains(s.Input, "{json:") || strings.HasPrefix(s.Signature.In, "json:") || s.Sorted != nil && s.Sorted.From == "json":
 			t.inBody = "json"
-		case strings.HasPrefix(s.Signature.In, "form:") || s.Sorted != nil && s.Sorted.From == "form":
+		case strings.Contains(s.Input, "{form:") || strings.HasPrefix(s.Signature.In, "form:") || s.Sorted != nil && s.Sorted.From == "form":
 			t.inBody = "form"
 		}
 	}
@@ -258,10 +259,10 @@ func (t *trial) shown() string {
 	return t.hide(b.String())
 }
 
-// hide takes the source's secrets and its token out of a text.
+// hide takes the source's secrets, its token and the signature out of a text.
 func (t *trial) hide(text string) string {
 	own := t.secrets()
-	for _, s := range []string{t.token, string(own.Current), string(own.Previous)} {
+	for _, s := range []string{t.token, string(own.Current), string(own.Previous), t.proof} {
 		for _, form := range []string{s, url.QueryEscape(s), url.PathEscape(s)} {
 			if form != "" {
 				text = strings.ReplaceAll(text, form, event.Redacted)

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -43,7 +44,7 @@ func (t *trial) signedFields() (list []string) {
 		}
 	}
 	if s.Sorted != nil {
-		for _, name := range s.Sorted.Only {
+		for _, name := range append(slices.Sorted(maps.Values(s.Sorted.Placeholders)), s.Sorted.Only...) {
 			if !strings.Contains(s.Sorted.Fields[name], "optional") {
 				add(name)
 			}
@@ -241,7 +242,7 @@ func (t *trial) sign(step func(name string, ok bool, format string, args ...any)
 		step("sign", false, "the signature belongs into %s, where a trial cannot put it", place)
 		return false
 	}
-	t.signed = true
+	t.signed, t.proof = true, value
 	step("sign", true, "signed with the source's current secret, in %s", place)
 	return true
 }

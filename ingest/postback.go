@@ -34,22 +34,7 @@ func (s *Server) postback(ctx *fasthttp.RequestCtx, q *request) {
 	}
 
 	flags := s.flags(src, q)
-	rec := event.Record{
-		Kind:        event.RecordPostback,
-		Flags:       flags,
-		Source:      src.Spec.ID,
-		Method:      q.method,
-		Query:       event.View(q.route.query),
-		ContentType: event.View(ctx.Request.Header.ContentType()),
-		Peer:        q.peerView(),
-		Headers:     q.head.kept,
-		Body:        body,
-	}
-	if q.key != nil {
-		rec.Query = event.View(withoutKey(q.route.query, q.key, true))
-		rec.Body = withoutKey(body, q.key, isForm(ctx.Request.Header.ContentType(), body))
-	}
-	q.rec = event.AppendRecord(q.rec[:0], &rec)
+	q.encode(ctx, src, flags, body)
 	id, err := s.cfg.Journal.Append(q.rec)
 	if err != nil {
 		if s.journalFailed(ctx, err) == fasthttp.StatusRequestEntityTooLarge {
@@ -78,6 +63,26 @@ func (s *Server) postback(ctx *fasthttp.RequestCtx, q *request) {
 	default:
 		s.replyAccepted(ctx, q, src, id)
 	}
+}
+
+// encode makes the record in q.rec. A key that we issued is no part of it.
+func (q *request) encode(ctx *fasthttp.RequestCtx, src *source.Source, flags event.Flags, body []byte) {
+	rec := event.Record{
+		Kind:        event.RecordPostback,
+		Flags:       flags,
+		Source:      src.Spec.ID,
+		Method:      q.method,
+		Query:       event.View(q.route.query),
+		ContentType: event.View(ctx.Request.Header.ContentType()),
+		Peer:        q.peerView(),
+		Headers:     q.head.kept,
+		Body:        body,
+	}
+	if q.key != nil {
+		rec.Query = event.View(withoutKey(q.route.query, q.key, true))
+		rec.Body = withoutKey(body, q.key, isForm(ctx.Request.Header.ContentType(), body))
+	}
+	q.rec = event.AppendRecord(q.rec[:0], &rec)
 }
 
 func (s *Server) flags(src *source.Source, q *request) (f event.Flags) {

@@ -11,14 +11,17 @@ import (
 // report invalid; the others are still read, for people to see.
 func (w *worker) fill(r *event.Report) {
 	w.kind(r)
-	r.RefID = w.id(source.SlotRefID)
 	r.CallID = w.callID(r)
-	r.NetworkCallID = w.id(source.SlotNetworkCallID)
+	if w.ofCall == "" { // what a path opens is its own call, whatever the fields name
+		r.RefID, r.NetworkCallID = w.id(source.SlotRefID), w.id(source.SlotNetworkCallID)
+	}
 	r.TransactionID = w.id(source.SlotTransactionID)
 	r.Key, r.Query = w.callKey(), w.query
 	if v, ok := w.slot(source.SlotCaller); ok {
 		r.CallerRaw = w.printable(cut(v.text, TextBytesMax))
-		r.Caller = w.m.numbers.normalise(w.b, w.source().Region, v.text)
+		if w.ofCall == "" {
+			r.Caller = w.m.numbers.normalise(w.b, w.source().Region, v.text)
+		}
 	}
 	if v, ok := w.slot(source.SlotDuration); ok {
 		if r.Duration.N, r.Duration.OK = readDuration(v.text, v.by.Duration); !r.Duration.OK {

@@ -1,6 +1,7 @@
 package mapper
 
 import (
+	"encoding/json"
 	"strings"
 	"unicode/utf8"
 
@@ -107,10 +108,10 @@ func (w *worker) bodyKind(rec *event.Record) bodyKind {
 	case strings.EqualFold(media, "application/x-www-form-urlencoded"):
 		// What curl -d sends unless told otherwise. A form may start with a
 		// bracket too, so only what is JSON through and through is taken for it.
-		if bracket {
-			if _, f := w.scan.document(rec.Body); f.reason == "" {
-				return bodyJSON
-			}
+		// The verifier of signatures asks the same function: of what it takes for
+		// JSON, nothing may be read as a form here.
+		if bracket && json.Valid(rec.Body) {
+			return bodyJSON
 		}
 		return bodyForm
 	case bracket:

@@ -30,8 +30,15 @@ func (w *work) settleOnAccount(c *claim) (outcome, error) {
 		}
 		o.call, key = row, c.reverses
 	}
+	if c.r.Kind == event.Reversal { // of an id it would have been found by that
+		return outcome{status: event.Unmatched, reason: event.NoSuchTransaction, detail: event.Detail{Got: c.r.TransactionID}}, nil
+	}
 	if o.call == nil {
-		o.call = &callRow{Call: event.Call{CallID: c.p.Source + "\t" + hex.EncodeToString(key[1:])}, target: clone(c.r.Account)}
+		name := c.p.Source + "\t" + hex.EncodeToString(key[1:])
+		if c.weak { // which is forgotten, and may come again
+			name += "\t" + c.id.String()
+		}
+		o.call = &callRow{Call: event.Call{CallID: name}, target: clone(c.r.Account)}
 	}
 	return o, w.assign(c, &o)
 }

@@ -53,11 +53,12 @@ func (t *Table) add(row []any, rowsMax int) bool {
 // those named: keys, tokens and secrets are left out. Every other table, also
 // one that a later build adds, gives nothing.
 var visible = map[string]string{
-	"call":       "no, call_id, ref_id, network_ids, caller, started_at, ended_at, duration, campaign, publisher, buyer, qualified, change_seq",
+	"call":       "no, call_id, ref_id, network_ids, caller, started_at, ended_at, duration, campaign, publisher, buyer, qualified, change_seq, target, convert_by, converts",
 	"source":     "id, spec, deleted, created_at, updated_at",
 	"access_key": "id, name, role, created_at",
 	"stream":     "", "call_key": "", "call_state": "", "account": "", "balance": "", "posting": "", "transfer": "", "verdict": "",
-	"parked": "", "parked_key": "", "unmapped": "", "rule": "", "campaign": "", "publisher": "", "buyer": "", "audit": "", "goose_db_version": "",
+	"parked": "", "parked_key": "", "unmapped": "", "rule": "",
+	"component": "", "day_total": "", "held": "", "ruling": "", "conversion_group": "", "conversion": "", "campaign": "", "publisher": "", "buyer": "", "audit": "", "goose_db_version": "",
 }
 
 // Query runs one statement that only reads: SELECT, WITH, VALUES, or EXPLAIN of

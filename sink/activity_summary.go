@@ -58,7 +58,7 @@ GROUP BY v.status, v.reason`
 	// bits, and that of Postgres is of another type.
 	summaryMoneySQL = `SELECT currency, CAST(sum(delta / 1000000) AS BIGINT), CAST(sum(delta % 1000000) AS BIGINT),
   CAST(sum(share_delta / 1000000) AS BIGINT), CAST(sum(share_delta % 1000000) AS BIGINT) FROM (
-  SELECT coalesce(currency, '') AS currency, delta, share_delta FROM verdict
+  SELECT coalesce(currency, '') AS currency, delta, CASE WHEN call_id IS NULL THEN 0 ELSE share_delta END AS share_delta FROM verdict
   WHERE change_seq >= $1 AND received_at >= $2 AND (delta <> 0 OR share_delta <> 0)) AS moved GROUP BY currency`
 
 	// Three leading digits make few enough groups to count in.

@@ -13,8 +13,9 @@ import (
 //	value = base + parts
 //
 // Events assign the base, the latest by rank, unless their source keeps
-// components: with duplicates: add each conversion sets its own, with relative
-// adjustments each adjustment does. A reversal takes back what it names.
+// components: with duplicates: add each conversion sets its own, and an
+// absolute adjustment that of the conversion it names; with relative
+// adjustments each adjustment sets its own. A reversal takes back what it names.
 func (w *work) assign(c *claim, o *outcome) error {
 	row, s := o.call, &o.call.state
 	if !w.permitted(c, o) {
@@ -25,11 +26,11 @@ func (w *work) assign(c *claim, o *outcome) error {
 		return err
 	}
 	if tomb := w.ids[c.key]; c.r.Kind != event.Reversal && tomb != nil && !tomb.gone && tomb.reversedBy != "" {
-		price, o.reward.Amount, o.leaves = 0, 0, event.Reversed
+		price, o.reward.Amount, o.leaves, o.back = 0, 0, event.Reversed, true
 		o.reason, o.detail = event.ReversedOnArrival, event.Detail{Of: tomb.reversedBy}
 	}
 	o.value, err = w.total(c, o, price)
-	if err != nil {
+	if err != nil || o.status != event.NoStatus {
 		return err
 	}
 	if held, err := w.withheld(c, o, price); held || err != nil {
@@ -39,11 +40,8 @@ func (w *work) assign(c *claim, o *outcome) error {
 		return nil
 	}
 	o.assigns, o.status = true, o.leaves
-	if o.part != nil && o.value > 0 && o.leaves == event.Reversed && c.r.Kind != event.Reversal {
-		o.status = event.Reversed // its own part is zero, the others stay
-	}
-	if c.r.Kind == event.Reversal {
-		o.status = event.Reversed
+	if o.back {
+		o.status = event.Reversed // whatever else stays of the call's value
 	}
 	if row.hasState && s.value == o.value && s.status == o.leaves && (row.target == "" || s.share == o.reward.Amount) && o.part == nil {
 		o.status = event.Unchanged
@@ -100,9 +98,17 @@ func (w *work) priced(c *claim, o *outcome) (price event.Amount, err error) {
 		if c.p.PayoutUnsure || !c.r.HasPayout {
 			price = 0
 		}
+		if s := &o.call.state; o.call.hasState { // an adjustment leaves what it does not name
+			if !c.r.HasPayout {
+				price, o.currency = s.value, s.currency
+			}
+			if !c.r.HasReward {
+				o.reward = event.Money{Amount: s.share, Currency: s.shareCurrency}
+			}
+		}
 	}
 	if c.r.Kind == event.Reversal {
-		o.leaves, o.reward.Amount = event.Reversed, 0
+		o.leaves, o.reward.Amount, o.back = event.Reversed, 0, true
 		return 0, nil
 	}
 	if o.call.target == "" && (c.p.Triggers || !c.r.HasPayout) {
@@ -118,14 +124,19 @@ func (w *work) total(c *claim, o *outcome, price event.Amount) (event.Amount, er
 	value := price + row.state.parts
 	key, own := c.key, row.target == "" && !c.weak &&
 		(c.r.Kind == event.Conversion && c.p.Duplicates == event.Add || c.r.Kind == event.Adjustment && c.p.Relative)
-	if c.r.Kind == event.Reversal && c.reverses != (idKey{}) && row.state.parts != 0 {
+	if !own && c.reverses != (idKey{}) && (row.state.parts != 0 || c.p.Duplicates == event.Add) {
 		parts, err := w.componentsOf(row)
 		if err != nil {
 			return 0, err
 		}
-		if _, is := parts[c.reverses]; is {
-			key, own = c.reverses, true
+		if _, own = parts[c.reverses]; own {
+			key = c.reverses
 		}
+	}
+	if !own && row.target == "" && !c.weak && c.r.Kind == event.Adjustment && c.p.Duplicates == event.Add {
+		o.status, o.reason, o.holds = event.Unmatched, event.NoSuchTransaction, false // what it names is not known, or no more: it waited
+		o.detail = event.Detail{Got: c.r.TransactionID, Call: callID(row)}
+		return 0, nil
 	}
 	if own {
 		parts, err := w.componentsOf(row)
@@ -153,7 +164,7 @@ func (w *work) withheld(c *claim, o *outcome, price event.Amount) (bool, error) 
 		return true, nil
 	}
 	if row.hasState && s.lastPosting != 0 {
-		if o.leaves == event.Reversed && o.part == nil {
+		if o.back {
 			o.currency = s.currency
 		}
 		if s.currency != o.currency {

@@ -46,14 +46,23 @@ type HeldRuling struct {
 	At       Instant       `json:"at"`
 }
 
-// heldSQL reads held events h with their newest verdict v and what was decided
-// of them, d.
-const heldSQL = `SELECT h.stream, h.seq, h.n, h.source, h.since, v.received_at, v.kind, v.reason, coalesce(v.detail, ''), v.call_id, v.payout, v.currency, coalesce(v.report, ''),
+// heldSQL reads those held events h that a condition and what follows it pick,
+// with their newest verdict v and what was decided of them, d. They are picked
+// first, so that of the verdict log theirs is read and no more.
+func heldSQL(which string) string {
+	return `SELECT h.stream, h.seq, h.n, h.source, h.since, v.received_at, v.kind, v.reason, coalesce(v.detail, ''), v.call_id, v.payout, v.currency, coalesce(v.report, ''),
   d.release, d.value, d.actor, d.at
-FROM held h JOIN verdict v ON v.stream = h.stream AND v.seq = h.seq AND v.n = h.n AND v.revision =
+FROM (SELECT stream, seq, n, source, since FROM held WHERE ` + which + `) AS h
+JOIN verdict v ON v.stream = h.stream AND v.seq = h.seq AND v.n = h.n AND v.revision =
   (SELECT max(w.revision) FROM verdict w WHERE w.stream = h.stream AND w.seq = h.seq AND w.n = h.n)
 LEFT JOIN ruling d ON d.stream = h.stream AND d.seq = h.seq AND d.n = h.n
-WHERE `
+ORDER BY h.since, h.stream, h.seq, h.n`
+}
+
+const (
+	heldBehind = `(since, stream, seq, n) > ($1, $2, $3, $4)`
+	heldFirst  = ` ORDER BY since, stream, seq, n LIMIT $5`
+)
 
 // Held lists the events that wait for a person, those that wait longest first.
 func (b *Books) Held(ctx context.Context, f HeldFilter, after string, limit int) (list []HeldRow, next string, err error) {
@@ -69,18 +78,18 @@ func (b *Books) Held(ctx context.Context, f HeldFilter, after string, limit int)
 			return nil, "", err
 		}
 	}
-	query, args := heldSQL+`(h.since, h.stream, h.seq, h.n) > ($1, $2, $3, $4)`, []any{since, stream, seq, n, limit + 1}
+	which, args := heldBehind, []any{since, stream, seq, n, limit + 1}
 	narrow := func(column, value string) {
 		if value != "" {
 			args = append(args, value)
-			query += fmt.Sprintf(" AND h.%s = $%d", column, len(args))
+			which += fmt.Sprintf(" AND %s = $%d", column, len(args))
 		}
 	}
 	narrow("source", f.Source)
 	narrow("reason", f.Reason)
 	var id event.ID
 	err = lookUp(ctx, b.DB, func(tx *sql.Tx) error {
-		return eachRow(ctx, tx, query+" ORDER BY h.since, h.stream, h.seq, h.n LIMIT $5", func(rows *sql.Rows) error {
+		return eachRow(ctx, tx, heldSQL(which+heldFirst), func(rows *sql.Rows) error {
 			if len(list) == limit {
 				next = cursorOf("held", int64(list[limit-1].Since), int64(id.Stream), int64(id.Seq), int64(id.N))
 				return nil
@@ -103,7 +112,7 @@ func (b *Books) Held(ctx context.Context, f HeldFilter, after string, limit int)
 func (b *Books) HeldEvent(ctx context.Context, id event.ID) (*HeldRow, error) {
 	r := new(HeldRow)
 	err := lookUp(ctx, b.DB, func(tx *sql.Tx) error {
-		_, err := r.scan(tx.QueryRowContext(ctx, heldSQL+`h.stream = $1 AND h.seq = $2 AND h.n = $3`, eventKey(id)...))
+		_, err := r.scan(tx.QueryRowContext(ctx, heldSQL(`stream = $1 AND seq = $2 AND n = $3`), eventKey(id)...))
 		return err
 	})
 	if errors.Is(err, sql.ErrNoRows) {

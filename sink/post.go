@@ -54,6 +54,7 @@ type outcome struct {
 	reward   event.Money   // of an account
 	part     *componentRow // of the value, that the claim sets
 	trigger  bool          // the campaign's trigger says what it is worth
+	back     bool          // it takes something back: of itself it is worth nothing
 	leaves   event.Status  // what the call is then: booked, unqualified or reversed
 	assigns  bool          // call's state becomes value, status and rank
 	holds    bool          // the claim's identity stays with it
@@ -340,7 +341,7 @@ func (w *work) verdictOf(e *event.Event) verdictRow {
 }
 
 func callID(c *callRow) string {
-	if c == nil {
+	if c == nil || c.target != "" {
 		return ""
 	}
 	return c.CallID

@@ -118,6 +118,10 @@ func (w *work) letGo(d *ruling) (o outcome, err error) {
 		amount := event.Amount(d.value.Int64)
 		if p.p.ToAccount {
 			p.r.Reward.Amount, p.r.HasReward = amount, true
+			if row != nil && row.hasState && row.state.lastPosting != 0 {
+				p.r.Reward.Currency = row.state.shareCurrency
+				p.r.HasPayout = p.r.HasPayout && p.r.Payout.Currency == row.state.currency // else what is booked stays
+			}
 		} else {
 			p.r.Payout.Amount, p.r.HasPayout = amount, true
 			if row != nil && row.hasState && row.state.lastPosting != 0 {
@@ -131,6 +135,11 @@ func (w *work) letGo(d *ruling) (o outcome, err error) {
 		if p.p.ToAccount {
 			o.strategy = event.ByAccount
 		}
+		if p.r.Kind == event.Reversal {
+			if p.reverses, err = w.partTakenBack(row, p.id); err != nil {
+				return o, err
+			}
+		}
 		err = w.assign(&p.claim, &o)
 	case p.p.ToAccount:
 		o, err = w.settleOnAccount(&p.claim)
@@ -140,8 +149,33 @@ func (w *work) letGo(d *ruling) (o outcome, err error) {
 	if o.status == event.Parked {
 		o.status, o.holds = event.Unmatched, false
 	}
-	if o.assigns && (o.reason == event.NoReason || o.reason == event.SameValue) {
-		o.reason, o.detail = event.Released, event.Detail{Got: d.actor}
+	switch o.reason {
+	case event.NoReason, event.SameValue, event.BuyerSaidZero, event.TakenBack:
+		if o.assigns {
+			o.reason, o.detail = event.Released, event.Detail{Got: d.actor}
+		}
 	}
 	return o, err
+}
+
+// partTakenBack gives the part of a call's value that a held reversal takes
+// back, none when it takes back the rest. The mark on what it names tells which.
+func (w *work) partTakenBack(row *callRow, reversal event.ID) (idKey, error) {
+	parts, err := w.componentsOf(row)
+	if err != nil {
+		return idKey{}, err
+	}
+	var want []wantedIdentity
+	for key := range parts {
+		want = append(want, wantedIdentity{key: key})
+	}
+	if err := w.tx.loadIdentities(want, w); err != nil {
+		return idKey{}, err
+	}
+	for key := range parts {
+		if i := w.ids[key]; i != nil && i.reversedBy == reversal.String() {
+			return key, nil
+		}
+	}
+	return idKey{}, nil
 }

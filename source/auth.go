@@ -1,12 +1,14 @@
 package source
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
 
+	"github.com/tallyhook/tallyhook/event"
 	"github.com/tallyhook/tallyhook/source/signature"
 )
 
@@ -26,6 +28,9 @@ var methods = []string{http.MethodGet, http.MethodPost, http.MethodPut, http.Met
 func compileAuth(src *Source) error {
 	s := &src.Spec
 	if s.Unsigned {
+		if s.Signature == nil { // else a secret that is shown would be taken for that of a signature
+			return fmt.Errorf("unsigned takes off the preset's signature, and preset %q has none: leave unsigned out", s.Preset)
+		}
 		s.Signature, s.SignatureOptional = nil, false
 	}
 	if s.Signature != nil {
@@ -35,6 +40,9 @@ func compileAuth(src *Source) error {
 		v, err := signature.Compile(*s.Signature)
 		if err != nil {
 			return fmt.Errorf("signature: %w", err)
+		}
+		if err := namedAsSecret(s.Signature); err != nil {
+			return err
 		}
 		src.Verifier = v
 	}
@@ -60,6 +68,28 @@ func compileAuth(src *Source) error {
 		}
 	}
 	vouch(src)
+	return nil
+}
+
+// namedAsSecret objects to a secret that is sent in a field whose name does not
+// say what it is: requests are kept and shown, and secrets known by their names.
+func namedAsSecret(s *signature.Spec) error {
+	for _, one := range append([]signature.Spec{{}}, s.Alternatives...) { // what one leaves out is the scheme's
+		if cmp.Or(one.Algorithm, s.Algorithm) != "secret" {
+			continue
+		}
+		in := cmp.Or(one.Signature.In, s.Signature.In)
+		origin, name, ok := strings.Cut(in, ":")
+		if !ok {
+			origin, name = "", in
+		}
+		if origin == "header" || origin == "path" || name == "bearer" || strings.HasPrefix(name, "basic") {
+			continue // neither is kept
+		}
+		if !event.SecretName(name[strings.LastIndexByte(name, '.')+1:]) {
+			return fmt.Errorf("signature: the secret is sent as %q: want a name that sounds like a secret's, such as key or auth_token, or a header, or the secret would be kept readable", in)
+		}
+	}
 	return nil
 }
 
@@ -93,6 +123,30 @@ func vouch(src *Source) {
 	if src.RewardIn == "" || src.RewardRate != 0 {
 		src.Policy.RewardUnsure, src.RewardWhole = src.Policy.PayoutUnsure, false
 	}
+	p := &src.Policy
+	if again := !src.identified(); p.ToAccount {
+		p.RewardUnsure = p.RewardUnsure || again
+	} else if p.Duplicates == event.Add || p.Relative { // elsewhere the same price for the same call changes nothing
+		p.PayoutUnsure = p.PayoutUnsure || again
+	}
+}
+
+// identified reports whether the signature vouches for the identity: else one
+// signed request would be good for as many as anybody cares to number.
+func (src *Source) identified() bool {
+	names := []string{src.Spec.Identity}
+	if i := slices.Index(slotNames[:], src.Spec.Identity); i >= 0 {
+		names = append(names, src.Names[i]...)
+	}
+	for _, name := range names {
+		if src.BodyOnly {
+			name = "json:" + name
+		}
+		if src.Verifier.Covers(name) != signature.CoverFull {
+			return false
+		}
+	}
+	return true
 }
 
 // ParsePrefix reads an address or a prefix. One of IPv4 in IPv6 form is of

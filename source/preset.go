@@ -26,13 +26,15 @@ type Preset struct {
 	Source   Spec     `json:"source"`
 }
 
-// fill gives s what it does not say itself. Names of fields are merged by
-// compileFields.
+// fill gives s what it does not say itself; an empty list says nothing. Names of
+// fields are merged by compileFields.
 func (p *Preset) fill(s *Spec) {
 	own, of := reflect.ValueOf(s).Elem(), reflect.ValueOf(p.Source)
 	for i := range own.NumField() {
-		if own.Type().Field(i).Name != "Fields" && own.Field(i).IsZero() {
-			own.Field(i).Set(of.Field(i))
+		f := own.Field(i)
+		silent := f.IsZero() || (f.Kind() == reflect.Slice || f.Kind() == reflect.Map) && f.Len() == 0
+		if own.Type().Field(i).Name != "Fields" && silent {
+			f.Set(of.Field(i))
 		}
 	}
 }

@@ -97,6 +97,9 @@ func compileAccount(src *Source) error {
 		}
 		return nil
 	}
+	if s.SetValue {
+		return fmt.Errorf("set_value goes with settle: call only: the key of one call would open every account")
+	}
 	src.Policy.ToAccount = true
 	var err error
 	if src.Account, err = parseAccount(s.Account); err != nil {

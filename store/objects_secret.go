@@ -93,7 +93,8 @@ func (o *Objects) endSecrets(ctx context.Context, tx *sql.Tx, row *sourceRow, gi
 
 // addSecret adds the current secret of row's source: the given one, or one that
 // it makes and gives. It is sealed when it was given or when requests are
-// signed with it; else its digest will do.
+// signed with it; else its digest will do. A given one stays readable for a
+// signature that is yet to be found out, but not where none is wanted.
 func (o *Objects) addSecret(ctx context.Context, tx *sql.Tx, row *sourceRow, given Secret) (secret string, err error) {
 	src, err := row.compileSpec()
 	if err != nil {
@@ -102,6 +103,9 @@ func (o *Objects) addSecret(ctx context.Context, tx *sql.Tx, row *sourceRow, giv
 	if given != "" {
 		if err := checkGiven(src, string(given)); err != nil {
 			return "", err
+		}
+		if src.Spec.Unsigned { // it is shown, and a sealed one is that of the signature that is not asked for
+			return "", insertSecret(ctx, tx, row.id, hashSecret(string(given)))
 		}
 		return "", insertSecret(ctx, tx, row.id, sealSecret(o.Seal, row.id, string(given)))
 	}

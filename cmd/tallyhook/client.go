@@ -316,6 +316,8 @@ func (c *client) refused(resp *http.Response, text []byte) error {
 var lookUps = []struct{ path, hint string }{
 	{sourcesPath, `"tallyhook source list" lists them`},
 	{eventsPath, `"tallyhook activity" lists what is; an id that POST /v1/calls answered is that of a batch of calls and has no verdict: look at a call with "tallyhook calls show CALL_ID"`},
+	{heldPath, `"tallyhook held list" lists what is held`},
+	{accountsPath, `"tallyhook account list" lists them`},
 	{"/api/v1/mappers", `"tallyhook mapper list" lists them`},
 	{"/api/v1/keys", `"tallyhook key list" lists them`},
 	{"/api/v1/calls/", `"tallyhook calls import" brings calls, "tallyhook query 'SELECT call_id FROM call'" lists them`},

@@ -92,7 +92,14 @@ func (t *timeline) printHead(w io.Writer) {
 	if t.CallID != nil {
 		head = append(head, member{"call", t.call()})
 	}
-	if t.Value != nil {
+	said := t.settlement()
+	switch {
+	case t.Value != nil && said.Account != "":
+		head = append(head, member{"account", fmt.Sprintf("%s; this event changed it by %s%s", said.Account, t.ShareDelta, said.in())},
+			member{"payout", fmt.Sprintf("%s %s; this event changed it by %s", t.Value, deref(t.Currency), t.Delta)})
+	case said.Account != "":
+		head = append(head, member{"account", said.Account + said.reported()})
+	case t.Value != nil:
 		head = append(head, member{"value", fmt.Sprintf("%s %s; this event changed it by %s and the publisher's share by %s", t.Value, deref(t.Currency), t.Delta, t.ShareDelta)})
 	}
 	l := t.Latency
@@ -217,8 +224,13 @@ func (t *timeline) printPostings(w io.Writer) {
 		return
 	}
 	fmt.Fprintln(w, "\nPostings")
+	said := t.settlement()
 	for _, p := range t.Postings {
-		fmt.Fprintf(w, "  %d  %s: the call is worth %s %s now, the publisher's share is %s\n", p.No, p.Cause, p.Value, p.Currency, p.Share)
+		if said.Account != "" {
+			fmt.Fprintf(w, "  %d  %s: %s has %s%s of this transaction now, the buyer owes %s %s for it\n", p.No, p.Cause, printable(said.Account), p.Share, said.in(), p.Value, p.Currency)
+		} else {
+			fmt.Fprintf(w, "  %d  %s: the call is worth %s %s now, the publisher's share is %s\n", p.No, p.Cause, p.Value, p.Currency, p.Share)
+		}
 		from, to := 0, 0
 		for _, l := range p.Transfers {
 			from, to = max(from, len(l.Debit)), max(to, len(l.Credit))

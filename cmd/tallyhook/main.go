@@ -50,6 +50,8 @@ type cli struct {
 	Health   healthCmd   `cmd:"" help:"Ask a running node whether it can take in postbacks; exit 1 when it cannot."`
 	Activity activityCmd `cmd:"" help:"List what became of postbacks, the newest first."`
 	Event    eventCmd    `cmd:"" help:"Show everything about one event: request, report, candidates, verdict, postings."`
+	Held     heldCmd     `cmd:"" help:"List events that wait for a person; release or reject them."`
+	Account  accountCmd  `cmd:"" help:"List and show accounts, such as users' balances, on which sources settle."`
 	Ledger   ledgerCmd   `cmd:"" help:"Show balances and transfers; verify the books."`
 	Journal  journalCmd  `cmd:"" help:"List and verify the journal's segment files."`
 	Query    queryCmd    `cmd:"" help:"Run one read-only SQL statement on the activity store."`

@@ -48,6 +48,9 @@ func (n *node) openStore(ctx context.Context) error {
 	snap, errSnap := n.objects.LoadSnapshot(filepath.Join(n.opt.Data, snapshotFile))
 	if snap == nil {
 		if err := n.prepare(ctx); err != nil { // as long as it takes: a migration may
+			if errors.Is(errSnap, store.ErrWrongKey) { // the store's being away is not what keeps this node from starting
+				return errors.Join(errSnap, err)
+			}
 			return err
 		}
 		n.prepared = true

@@ -94,7 +94,7 @@ func TestMigrate(t *testing.T) {
 	f(400, "toDateTime(received_at) + toIntervalDay(400)")
 	f(40, "toDateTime(received_at) + toIntervalDay(40)")
 	f(0, "")
-	if got := table(t, s, `SELECT count(), max(version) FROM schema_versions`); got != "3 | 3" {
+	if got := table(t, s, `SELECT count(), max(version) FROM schema_versions`); got != "4 | 4" {
 		t.Errorf("versions: %s", got)
 	}
 	for _, name := range []string{"activity_log", "activity_interim"} {

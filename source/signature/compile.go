@@ -59,7 +59,8 @@ type scheme struct {
 	unescape bool
 	plus     bool
 
-	urlOnly bool // the body is not signed, nothing in it may count
+	urlOnly  bool // the body is not signed, nothing in it may count
+	formOnly bool // of bodies forms are signed, nothing in JSON may count
 }
 
 // Compile checks a scheme. Its errors name the setting, the value and the way out.
@@ -295,6 +296,7 @@ func (sc *scheme) setURL(s *Spec) error {
 		sc.tail = append(sc.tail, sc.keyID.name)
 	}
 	sc.urlOnly = !s.UnsignedBody && sc.signsURLOnly()
+	sc.formOnly = !s.UnsignedBody && sc.signsFormsOnly()
 	return nil
 }
 
@@ -329,6 +331,11 @@ func (sc *scheme) signsURLOnly() bool {
 		return !sc.sorted.from[fromForm] && !sc.sorted.from[fromJSON] && sc.sorted.only == nil
 	}
 	return sc.has(partURL) || sc.has(partQuery)
+}
+
+// signsFormsOnly reports whether all fields of a form are signed, and none of JSON.
+func (sc *scheme) signsFormsOnly() bool {
+	return sc.has(partSorted) && !sc.has(partBody) && sc.sorted.only == nil && sc.sorted.from[fromForm] && !sc.sorted.from[fromJSON]
 }
 
 func (sc *scheme) inTail(name []byte) bool { return slices.Contains(sc.tail, text(name)) }

@@ -48,7 +48,7 @@ func (sc *scheme) covers(r ref) Cover {
 		case partBody:
 			c = coverIf(r.origin == fromForm || r.origin == fromJSON, &p.pipe)
 		case partURL, partQuery:
-			c = coverIf((r.origin == fromQuery || r.origin == fromAny && sc.urlOnly) && !slices.Contains(sc.tail, r.name), &p.pipe)
+			c = coverIf((r.origin == fromQuery || r.origin == fromAny && sc.urlOnly) && !listsFold(sc.tail, r.name), &p.pipe)
 			if sc.isSignature(r.origin, view(r.name)) {
 				c = CoverNone
 			}
@@ -78,18 +78,36 @@ func coverIf(yes bool, p *pipe) Cover {
 }
 
 func (s *sortedRule) covers(sc *scheme, r ref) Cover {
-	p := s.pipeOf(view(r.name))
+	p := s.pipeFold(r.name)
 	if s.only != nil {
 		return coverIf(r.needsParams() && slices.ContainsFunc(s.only, func(l listed) bool { return strings.EqualFold(l.ref.name, r.name) }), p)
 	}
-	if !r.needsParams() || slices.Contains(s.except, r.name) || sc.isSignature(r.origin, view(r.name)) {
+	if !r.needsParams() || listsFold(s.except, r.name) || sc.isSignature(r.origin, view(r.name)) {
 		return CoverNone
 	}
 	from := s.from[r.origin]
 	if r.origin == fromAny {
-		from = sc.urlOnly || s.from[fromQuery] && s.from[fromForm]
+		from = sc.urlOnly || sc.formOnly && s.from[fromQuery]
 	}
 	return coverIf(from, p)
+}
+
+// pipeFold is the pipe of a field whose name may come in any case: a lossy one
+// if there is one.
+func (s *sortedRule) pipeFold(name string) *pipe {
+	found := &s.values
+	for field, p := range s.fields {
+		if strings.EqualFold(field, name) && (found == &s.values || p.lossy()) {
+			found = p
+		}
+	}
+	return found
+}
+
+// listsFold reports whether a list has a name, without regard to case: whoever
+// reads the field does not regard it either.
+func listsFold(list []string, name string) bool {
+	return slices.ContainsFunc(list, func(s string) bool { return strings.EqualFold(s, name) })
 }
 
 // SignedFields names what is signed: fields as the scheme names them, and

@@ -2,6 +2,7 @@ package signature
 
 import (
 	"bytes"
+	"encoding/json"
 	"strings"
 	"unicode/utf8"
 	"unsafe"
@@ -69,12 +70,8 @@ func (p *params) loadBody(r *Request) (read bool, why Reason) {
 	isForm := strings.EqualFold(media, "application/x-www-form-urlencoded")
 	isJSON := strings.EqualFold(media, "application/json") || len(media) > 5 && strings.EqualFold(media[len(media)-5:], "+json")
 	switch {
-	case isJSON || bracket:
-		list, size := len(p.list), len(p.text)
-		if why = p.json(body); why == "" || !isForm {
-			return true, why
-		}
-		p.list, p.text = p.list[:list], p.text[:size] // a form may begin with a bracket
+	case isJSON || bracket && (!isForm || json.Valid(body)): // a form may begin with a bracket
+		return true, p.json(body)
 	case !isForm && media != "":
 		return false, "" // the mapper does not take it apart
 	}
@@ -126,6 +123,11 @@ func ascii[T []byte | string](p T) bool {
 		}
 	}
 	return true
+}
+
+// hasJSON reports whether the body is JSON that says something.
+func (p *params) hasJSON() bool {
+	return len(p.list) > 0 && p.list[len(p.list)-1].origin == fromJSON // the body's fields come last, and are of one kind
 }
 
 // named reports whether f is called name, without regard to case.

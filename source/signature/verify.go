@@ -70,13 +70,13 @@ func (u *run) bodyCounts(sc *scheme) (why Reason) {
 	if sc.bodyOnly() && len(trimBlanks(u.r.Body)) == 0 {
 		return BodyMissing
 	}
-	if !sc.urlOnly || len(u.r.Body) == 0 {
+	if !sc.urlOnly && !sc.formOnly || len(u.r.Body) == 0 {
 		return ""
 	}
-	if why = u.loaded(); why == "" && !u.params.unsaid {
-		why = BodyUnsigned
+	if why = u.loaded(); why != "" || u.params.unsaid || sc.formOnly && !u.params.hasJSON() {
+		return why
 	}
-	return why
+	return BodyUnsigned
 }
 
 // shared is a secret to be tried.
