@@ -30,12 +30,18 @@ func Identify(e *Event, source, strongID string, scratch []byte) []byte {
 
 	b := append(scratch[:0], 'm', byte(r.Kind))
 	b = appendMoney(b, r)
+	if r.Account != "" { // another user under the same id is another claim
+		b = appendText(append(b, 'a'), r.Account)
+	}
 	e.Money = sum(b)
 
 	b = appendIdentity(b[:0], 'w', source, r.Kind, "")
 	b = appendMoney(b, r)
 	if r.Query != "" { // a trigger in it may be what is told
 		b = appendText(b, r.Query)
+	}
+	if r.Key != "" { // who shows a wrong one has not told what the right one tells
+		b = appendText(append(b, 'k'), r.Key)
 	}
 	for _, s := range [...]string{r.RefID, r.CallID, r.NetworkCallID, r.Network, r.Caller, r.CallerRaw, r.TransactionID} {
 		b = appendText(b, s)

@@ -89,7 +89,7 @@ const (
 	NoSuchTransaction    Reason = "no_such_transaction"    // an adjustment names none that we know
 	NotTriggered         Reason = "not_triggered"          // it neither names a value nor holds the trigger of the call's campaign
 	CallKeyWrong         Reason = "call_key_wrong"         // it does not show the key of its call
-	ConvertedLate        Reason = "converted_late"         // the call had counted as not converted since Detail.Got
+	ConvertedLate        Reason = "converted_late"         // the time for a value had ended at Detail.Got
 	Released             Reason = "released"               // a person let a held event be booked
 	RefusedByPerson      Reason = "refused_by_person"      // a person refused a held event
 )

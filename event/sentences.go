@@ -76,10 +76,10 @@ var sentences = map[Reason]string{
 	DailyCapReached:      "With this the source would book more than its daily_max of {limit} for the day, so nothing was booked. Release it with \"tallyhook held release\", or refuse it with \"held reject\".",
 	MoneyUnsigned:        "The sender's signature does not cover {field}, so anybody on the way could have changed it, and nothing was booked. Restrict the source to the sender's addresses (allow_ips), or release it with \"tallyhook held release\".",
 	BelowZero:            "The adjustment would leave {value}, and nothing may be worth less than zero. Release it with a value, or refuse it.",
-	NoSuchTransaction:    "The adjustment names the transaction {got}, which this source has not told.",
-	NotTriggered:         "The request names no value and does not hold the conversion trigger of campaign {got}: nothing changes, and the call waits on.",
+	NoSuchTransaction:    "It names the transaction {got}, which this source has not told.",
+	NotTriggered:         "The request names no value and does not hold the conversion trigger of its call's campaign: nothing changes, and the call waits on.",
 	CallKeyWrong:         "The request does not show the key of call {call}: nothing was booked.",
-	ConvertedLate:        "Call {call} had counted as not converted since {got}; it is converted now.",
+	ConvertedLate:        "The time for a value of call {call} had ended at {got}; it is converted all the same.",
 	Released:             "Released by {got}.",
 	RefusedByPerson:      "Refused by {got}.",
 

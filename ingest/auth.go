@@ -39,8 +39,12 @@ func (s *Server) enter(ctx *fasthttp.RequestCtx, q *request, src *source.Source)
 	if why.reason == "" {
 		why = s.authentic(ctx, q, src)
 	}
-	if why.reason == "" && q.route.issued() {
-		why = s.keyed(ctx, q)
+	if why.reason == "" && q.route.kind == routeSetValue && (q.route.issued() || src.Spec.CallKeys && s.cfg.CallKey != nil) {
+		// Under the source's own URL the key may be one from elsewhere, which
+		// the ledger compares.
+		if bad := s.keyed(ctx, q); q.route.issued() {
+			why = bad
+		}
 	}
 	switch why.reason {
 	case "":

@@ -45,6 +45,9 @@ func (w *worker) account(r *event.Report) {
 		text := parts[i].literal
 		if parts[i].label != "" {
 			v, ok := w.accountField(&parts[i])
+			if !ok && r.Kind == event.Reversal {
+				return // what it takes back says whose it is
+			}
 			if !ok {
 				w.refuse(event.AccountMissing, event.Detail{Field: w.named(parts[i].label)})
 				return

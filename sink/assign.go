@@ -205,6 +205,9 @@ func (w *work) outranked(c *claim, o *outcome) bool {
 		return false
 	}
 	later := c.rank().Less(s.rank)
+	if later && c.r.Kind == event.Reversal && c.reverses != (idKey{}) && w.stands(c.reverses, row) {
+		return false // another node was told of it first, and posts it last: what it names is what stands
+	}
 	if c.p.Duplicates == event.First && c.r.Kind == event.Conversion && s.status == event.Booked {
 		if later { // it came to another node first
 			return false
@@ -216,4 +219,10 @@ func (w *work) outranked(c *claim, o *outcome) bool {
 		o.status, o.reason, o.detail = event.Stale, event.OlderThanBooked, event.Detail{Of: s.rank.ID.String()}
 	}
 	return later
+}
+
+// stands reports whether a call's price is that of whoever holds an identity.
+func (w *work) stands(key idKey, row *callRow) bool {
+	i := w.ids[key]
+	return i != nil && !i.gone && !i.id.IsZero() && i.id == row.state.rank.ID
 }

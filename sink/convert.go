@@ -127,6 +127,9 @@ func (w *work) expects(row *callRow) error {
 	if g == nil || !row.hasState || row.state.value == 0 {
 		return nil
 	}
+	if row.convertBy != 0 && row.state.rank.At > row.convertBy {
+		return nil // late; giveUp decides whether nothing came in time
+	}
 	// Its value came before it was known whose call it is.
 	return w.became(row, converted, row.state.rank.At, row.state.rank.ID)
 }
@@ -142,18 +145,29 @@ func (w *work) convert(c *claim, o *outcome, v *event.Verdict) error {
 		return err
 	}
 	deadline := row.convertBy
-	if row.converts&notConverted == 0 && deadline != 0 && c.at > deadline {
+	if deadline == 0 && g != nil {
+		deadline = g.spec.Deadline(&row.Call)
+	}
+	late := row.converts&notConverted != 0 || row.convertBy != 0 && c.at > row.convertBy
+	if late && v.Reason == event.NoReason {
+		v.Reason, v.Detail = event.ConvertedLate, event.Detail{Call: row.CallID, Got: string(event.AppendTime(nil, deadline))}
+	}
+	if late && row.converts&notConverted == 0 {
+		if deadline >= w.heardUntil() {
+			return nil // another node may have a value that was in time: giveUp decides
+		}
 		if err := w.became(row, notConverted, deadline, event.ID{}); err != nil {
 			return err
 		}
 	}
-	if row.converts&notConverted != 0 && v.Reason == event.NoReason {
-		v.Reason, v.Detail = event.ConvertedLate, event.Detail{Call: row.CallID}
-		if deadline != 0 {
-			v.Detail.Got = string(event.AppendTime(nil, deadline))
-		} else if g != nil {
-			v.Detail.Got = string(event.AppendTime(nil, g.spec.Deadline(&row.Call)))
-		}
+	return w.became(row, converted, c.at, c.id)
+}
+
+// inTime says that a value was in time, though one that came later counts.
+func (w *work) inTime(c *claim, o *outcome) error {
+	row := o.call
+	if row == nil || o.status != event.Stale || row.convertBy == 0 || c.at > row.convertBy || c.r.Kind == event.Reversal || !o.trigger && c.r.Payout.Amount == 0 {
+		return nil
 	}
 	return w.became(row, converted, c.at, c.id)
 }
@@ -199,6 +213,11 @@ func (w *work) giveUp() error {
 		}
 		if err := w.became(row, notConverted, row.convertBy, event.ID{}); err != nil {
 			return err
+		}
+		if s := &row.state; row.hasState && s.value != 0 { // it came late, and before this was known
+			if err := w.became(row, converted, s.rank.At, s.rank.ID); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

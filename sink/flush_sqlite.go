@@ -47,7 +47,7 @@ ON CONFLICT (account) DO UPDATE SET debits = debits + excluded.debits, credits =
 
 // writes lists the writing statements that are prepared once.
 func writes() []string {
-	list := []string{qDropKey, qDropIdentity, qUnpark, qUnparkKey, qMapped, qCallChange, qWeakFill, qWeakTake, qWeakGiven, qWeakPurge, qWeakForget, qWeakClear, qWeakMark, qBalances, qAdvance, qUnheld, qRulingDone}
+	list := []string{qDropKey, qDropIdentity, qUnpark, qUnparkKey, qMapped, qCallChange, qWeakFill, qWeakTake, qWeakGiven, qWeakPurge, qWeakForget, qWeakClear, qWeakMark, qBalances, qAdvance, qUnheld, qRulingDone, qOrphans}
 	for _, i := range []insert{insertCall, insertCallKey, insertState, insertPosting, insertTransfer, insertIdentity, insertVerdict, insertParked, insertParkedKey, insertUnmapped, insertComponent, insertDay, insertHeld, insertConversion} {
 		list = append(list, i.one, i.many)
 	}

@@ -255,8 +255,8 @@ func rewardRetryFirst(t *testing.T, h *harness) {
 	says(t, other.post(credit("ann", "0.75", "750").strong("t1")), "booked")
 	says(t, h.send(first), "duplicate same_event")
 	h.users("750.00", "0.75")
-	says(t, h.post(chargeback("ann", "t1")), "stale") // it was received before what it takes back
-	h.users("750.00", "0.75")
+	says(t, h.post(chargeback("ann", "t1")), "reversed taken_back") // it was received before what it takes back
+	h.users("0.00", "0.00")
 }
 
 func rewardAdjusted(t *testing.T, h *harness) {

@@ -256,7 +256,8 @@ func (m *model) assign(e *modelEvent, call string) string {
 	case value == 0:
 		status = "unqualified"
 	}
-	if c.status != "" && e.rank().Less(c.rank) {
+	named := e.kind == event.Reversal && e.strong != "" && c.by != nil && m.ids[fmt.Sprintf("strong/%s/%s", event.Conversion, e.strong)].by == c.by
+	if c.status != "" && e.rank().Less(c.rank) && !named {
 		c.told = append(c.told, e.price())
 		return "stale"
 	}

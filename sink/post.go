@@ -249,6 +249,8 @@ func (w *work) apply(c *claim, o *outcome, v *verdictRow) error {
 		if err := w.convert(c, o, &v.v); err != nil {
 			return err
 		}
+	} else if err := w.inTime(c, o); err != nil {
+		return err
 	}
 	if o.call != nil && o.call.No != 0 {
 		v.call, v.v.CallNo = o.call, o.call.No

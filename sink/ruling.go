@@ -51,6 +51,7 @@ func (w *work) carryOut() error {
 	if err != nil {
 		return err
 	}
+	w.orphans = len(list) == 0
 	var all []*waiting
 	for _, d := range list {
 		if d.key != (idKey{}) {

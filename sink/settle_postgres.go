@@ -13,7 +13,7 @@ import (
 const (
 	pgComponents     = `SELECT key, value FROM component WHERE call = $1`
 	pgDayTotal       = `SELECT coalesce(max(amount), 0) FROM day_total WHERE source = $1 AND day = $2 AND currency = $3`
-	pgRuled          = `SELECT ` + ruledColumns + `LIMIT $1`
+	pgRuled          = `SELECT ` + ruledColumns + `LIMIT $1 FOR UPDATE OF p, d` // in the order of store.Objects.Rule: who decides anew meanwhile finds it done
 	pgCurrentGroup   = `SELECT coalesce(max(id), 0) FROM conversion_group WHERE campaign = $1`
 	pgGroup          = `SELECT campaign, spec FROM conversion_group WHERE id = $1`
 	pgOverdue        = `SELECT no FROM call WHERE convert_by < $1 ORDER BY convert_by, no LIMIT $2`
@@ -112,6 +112,9 @@ func (t *postgresTx) queueSettlement(q *pgx.Batch, w *work) {
 
 // queueHeld takes away what was decided first: it may be held again.
 func (t *postgresTx) queueHeld(q *pgx.Batch, w *work) {
+	if w.orphans {
+		q.Queue(qOrphans)
+	}
 	if len(w.unheld) > 0 {
 		a := newArrays(len(w.unheld), 3, 0, 0)
 		for _, id := range w.unheld {

@@ -18,6 +18,7 @@ const (
 	qOverdue        = `SELECT no FROM call WHERE convert_by < ? ORDER BY convert_by, no LIMIT ?`
 	qLastConversion = `SELECT coalesce(max(no), 0) FROM conversion`
 	qUnheld         = `DELETE FROM held WHERE stream = ? AND seq = ? AND n = ?`
+	qOrphans        = `DELETE FROM ruling WHERE NOT EXISTS (SELECT 1 FROM held h WHERE h.stream = ruling.stream AND h.seq = ruling.seq AND h.n = ruling.n)`
 	qRulingDone     = `DELETE FROM ruling WHERE stream = ? AND seq = ? AND n = ?`
 )
 
@@ -106,6 +107,11 @@ func (t *sqliteTx) flushDays(w *work) error {
 
 // flushHeld takes away what was decided first: it may be held again.
 func (t *sqliteTx) flushHeld(w *work) error {
+	if w.orphans {
+		if err := t.exec(qOrphans); err != nil {
+			return err
+		}
+	}
 	for _, id := range w.unheld {
 		for _, q := range []string{qUnheld, qRulingDone} {
 			if err := t.exec(q, int64(id.Stream), int64(id.Seq), int64(id.N)); err != nil {

@@ -56,6 +56,7 @@ type work struct {
 	days        map[dayKey]*dayTotal
 	heldNow     []heldRow // to insert
 	unheld      []event.ID
+	orphans     bool // decisions are there, of nothing that is held any more
 	conversions []conversionRow
 	conversion  int64 // number of the last conversion, once asked for
 	claims      bool  // flush makes this process the stream's writer

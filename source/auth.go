@@ -110,6 +110,9 @@ func vouch(src *Source) {
 				name = "json:" + name
 			}
 			least = min(least, src.Verifier.Covers(name))
+			if src.Verifier.Glued(name) {
+				return signature.CoverNone
+			}
 		}
 		return least
 	}

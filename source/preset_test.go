@@ -164,8 +164,10 @@ func TestMoneyThatIsNotSigned(t *testing.T) {
 	f("justcall", true, true)
 	f("dineropay", true, true)
 	f("offertoro", false, true)
-	f("subid-transid", true, false)
-	for _, name := range []string{"ayet-studios", "tapjoy", "ironsource", "digital-turbine", "pollfish", "bitlabs", "adgem", "adgem-post", "admob-ssv",
+	f("subid-transid", true, true)
+	f("ironsource", false, true)
+	f("digital-turbine", false, true)
+	for _, name := range []string{"ayet-studios", "tapjoy", "pollfish", "bitlabs", "adgem", "adgem-post", "admob-ssv",
 		"callrail", "standard-webhooks", "stripe-like", "outpost", "pubscale", "generic", "retreaver"} {
 		f(name, false, false)
 	}

@@ -31,7 +31,7 @@ func (o *Objects) Rule(ctx context.Context, actor string, id event.ID, release b
 		diff = []FieldDiff{{Field: "value", New: value.String()}}
 	}
 	return o.DB.change(ctx, func(tx *sql.Tx) error {
-		if err := held(ctx, tx, id); err != nil {
+		if err := held(ctx, tx, id, o.DB.Postgres()); err != nil {
 			return err
 		}
 		_, err := tx.ExecContext(ctx, `INSERT INTO ruling (stream, seq, n, release, value, actor, at) VALUES ($1, $2, $3, $4, $5, $6, $7)
@@ -44,10 +44,15 @@ func (o *Objects) Rule(ctx context.Context, actor string, id event.ID, release b
 	})
 }
 
-// held wants the event's newest verdict to be held.
-func held(ctx context.Context, tx *sql.Tx, id event.ID) error {
+// held wants the event's newest verdict to be held. locked keeps it so until the
+// transaction ends: the ledger may be carrying out an earlier ruling.
+func held(ctx context.Context, tx *sql.Tx, id event.ID, locked bool) error {
+	query := `SELECT 1 FROM held WHERE stream = $1 AND seq = $2 AND n = $3`
+	if locked {
+		query += ` FOR SHARE`
+	}
 	var one int
-	err := tx.QueryRowContext(ctx, `SELECT 1 FROM held WHERE stream = $1 AND seq = $2 AND n = $3`, id.Stream, id.Seq, id.N).Scan(&one)
+	err := tx.QueryRowContext(ctx, query, id.Stream, id.Seq, id.N).Scan(&one)
 	if !errors.Is(err, sql.ErrNoRows) {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"sync"
+	"testing"
 	"time"
 )
 
@@ -45,11 +46,16 @@ func (r told) query() url.Values {
 	return url.Values{"user_id": {r.user}, "value": {fmt.Sprint(value)}, "token": {r.token}, "signature": {fmt.Sprintf("%x", signed)}}
 }
 
-// RewardsLone and Rewards send rewards that settle on accounts from eight
+// Rewards sends rewards that settle on accounts from eight
 // senders, each three times and a fifth of them reversed, some before they
 // came, while nodes are killed five times in the midst. Each user has what the
 // transactions leave.
-var RewardsLone, Rewards = either(func(w *world) {
+func Rewards(t testing.TB, bin string, size Size) { together(t, bin, size, sendRewards) }
+
+// RewardsLone is Rewards of one node.
+func RewardsLone(t testing.TB, bin string, size Size) { alone(t, bin, size, sendRewards) }
+
+func sendRewards(w *world) {
 	path := w.sourceOf(map[string]any{"id": "wall", "name": "Wall", "preset": "pubscale", "secret": rewardSecret,
 		"allow_ips": []string{"any"}, "reply": "accepted"})
 	w.knownEverywhere()
@@ -90,7 +96,7 @@ var RewardsLone, Rewards = either(func(w *world) {
 	wait.Wait()
 	judgeRewards(w, list, acked)
 	w.say("%d taken, %d tried again", take.taken.Load(), take.again.Load())
-})
+}
 
 // planRewards makes the transactions and the order in which they are told.
 func planRewards(w *world) (list []*reward, queue []told) {

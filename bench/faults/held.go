@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"testing"
 	"time"
 
 	"github.com/tallyhook/tallyhook/bench/node"
@@ -30,11 +31,16 @@ type ruled struct {
 	actions  []string // release, reject, agree (release at another value); several are asked at the same time
 }
 
-// HeldLone and Held have people release and reject held events, now and then
+// Held has people release and reject held events, now and then
 // both at once, while the node that they ask is killed: right after an answer,
 // or as soon as the decision is noted. Each decision is carried out once, and
 // where there are several it is the last one that was noted.
-var HeldLone, Held = either(func(w *world) {
+func Held(t testing.TB, bin string, size Size) { together(t, bin, size, decideHeld) }
+
+// HeldLone is Held of one node.
+func HeldLone(t testing.TB, bin string, size Size) { alone(t, bin, size, decideHeld) }
+
+func decideHeld(w *world) {
 	take, path := newTaker(w), w.heldSource()
 	list := w.holdEvents(take, path)
 	stop := w.heldTraffic(take, path)
@@ -51,7 +57,11 @@ var HeldLone, Held = either(func(w *world) {
 		}
 		m := w.nodes[min(round%2, last)]
 		if round/2%2 == 0 {
-			<-answered
+			select {
+			case <-answered:
+			case <-time.After(takenMax):
+				w.Fatalf("no decision was answered within %s", takenMax)
+			}
 		} else {
 			w.until(readyMax, "a decision is noted", func(context.Context) error {
 				if w.count(db, noted) == before {
@@ -67,7 +77,7 @@ var HeldLone, Held = either(func(w *world) {
 	stop()
 	w.decided(db, "all decisions are carried out", `SELECT (SELECT count(*) FROM ruling) + (SELECT count(*) FROM held)`)
 	w.judgeHeld(db, list)
-})
+}
 
 // heldSource makes a source of which no value above 100 is booked by itself.
 func (w *world) heldSource() (path string) {

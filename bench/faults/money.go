@@ -33,20 +33,20 @@ const (
 // unit is one of a currency in millionths, as the store has amounts.
 const unit = 1_000_000
 
-// either runs f on a node that has nothing but its own disk, and on two nodes
-// that share real servers.
-func either(f func(w *world)) (lone, served func(t testing.TB, bin string, size Size)) {
-	lone = func(t testing.TB, bin string, size Size) {
-		w := newLone(t, bin, size)
-		f(w)
-		w.atRest()
-	}
-	served = func(t testing.TB, bin string, size Size) {
-		w := newWorld(t, bin, size)
-		w.startNodes(2)
-		f(w)
-	}
-	return lone, served
+// alone runs f on a node that has nothing but its own disk.
+func alone(t testing.TB, bin string, size Size, f func(w *world)) {
+	t.Helper()
+	w := newLone(t, bin, size)
+	f(w)
+	w.atRest()
+}
+
+// together runs f on two nodes that share real servers.
+func together(t testing.TB, bin string, size Size, f func(w *world)) {
+	t.Helper()
+	w := newWorld(t, bin, size)
+	w.startNodes(2)
+	f(w)
 }
 
 // books opens the store as it is, beside the nodes, for reading.

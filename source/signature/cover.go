@@ -216,9 +216,41 @@ func (v *Verifier) weakness() string {
 
 func (sc *scheme) ends(k partKind) bool { return sc.parts[len(sc.parts)-1].kind == k }
 
+// Glued reports whether a field stands right beside another of the sender's, with
+// nothing between them: then characters may move from one to the other under
+// one signature, though neither can be changed alone.
+func (v *Verifier) Glued(field string) bool {
+	r, err := parseRef(field)
+	if err != nil {
+		return false
+	}
+	for i := range v.schemes {
+		sc := &v.schemes[i]
+		if sc.sorted != nil && sc.has(partSorted) && sc.sorted.unparted() && sc.sorted.covers(sc, r) != CoverNone {
+			return true
+		}
+		for j := range sc.parts {
+			if p := &sc.parts[j]; p.kind == partField && strings.EqualFold(p.ref.name, r.name) && sc.glues(j) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// glues reports whether another value of the sender's stands right beside part i.
+func (sc *scheme) glues(i int) bool {
+	return i > 0 && sc.parts[i-1].kind == partField || i+1 < len(sc.parts) && sc.parts[i+1].kind == partField
+}
+
+// unparted reports whether nothing parts the fields of s from one another.
+func (s *sortedRule) unparted() bool {
+	return s.join == "" && s.pair.between == "" && s.pair.before+s.pair.after == ""
+}
+
 // glued finds two values of the sender's that stand side by side.
 func (sc *scheme) glued() (left, right string) {
-	if s := sc.sorted; s != nil && s.join == "" && s.pair.between == "" && s.pair.before+s.pair.after == "" {
+	if s := sc.sorted; s != nil && s.unparted() {
 		return "one field", "the next"
 	}
 	for i := 1; i < len(sc.parts); i++ {
