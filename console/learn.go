@@ -18,8 +18,9 @@ import (
 
 // learning is the body of a request to learn.
 type learning struct {
-	Secret store.Secret `json:"secret"` // the sender's, to find how requests are signed
-	Apply  bool         `json:"apply"`
+	Secret   store.Secret        `json:"secret"` // the sender's, to find how requests are signed
+	Apply    bool                `json:"apply"`
+	Statuses map[string][]string `json:"statuses"` // what words in status mean: kind, or ignore → words
 }
 
 // learned is its answer.
@@ -61,12 +62,15 @@ func (c *Console) learnSource(w http.ResponseWriter, r *request) error {
 		return refuse(http.StatusNotFound, "not_found", "source %q has received nothing that it could learn from: have its sender send one request to its URL, then ask again; one that is refused will do", id)
 	}
 	secrets := secretsOf(src, in.Secret)
-	p, err := learn.Propose(learn.Input{Spec: spec, Requests: requests, Secrets: secrets,
+	p, err := learn.Propose(learn.Input{Spec: spec, Requests: requests, Secrets: secrets, Statuses: in.Statuses,
 		PublicBase: c.cfg.SignedBase, Mask: []string{string(info.Token)}})
 	if err != nil {
 		return badRequest("%s", err)
 	}
 	out := learned{Source: id, Proposal: p}
+	if in.Apply && p.Halt != "" {
+		return refuse(http.StatusConflict, "conflict", "%s", p.Halt)
+	}
 	if in.Apply {
 		var given learn.Secret
 		if in.Secret != "" {
@@ -192,7 +196,7 @@ func (c *Console) keptRequest(ctx context.Context, info *store.SourceInfo, row s
 	}
 	q := t.Request
 	r = learn.Request{At: time.UnixMicro(int64(row.ReceivedAt)).UTC(), Method: q.Method, Target: "/v1/postbacks/" + string(info.Token) + "?" + q.Query,
-		ContentType: q.ContentType, Headers: q.Headers, Body: q.Body, Peer: q.Peer, Reason: row.Status, Cut: q.BodyCut}
+		ContentType: q.ContentType, Headers: q.Headers, Body: q.Body, Peer: q.Peer, Reason: row.Status, Cut: q.BodyCut, HeadersCut: true}
 	r.Masked = strings.Contains(q.Query, event.Redacted) || strings.Contains(string(q.Body), event.Redacted) ||
 		slices.ContainsFunc(q.Headers, func(h event.Pair) bool { return strings.Contains(h.Value, event.Redacted) })
 	return r, true, nil

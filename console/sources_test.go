@@ -163,7 +163,7 @@ func TestPatchSource(t *testing.T) {
 	f(`{"id":"x"}`, `{"limits":{"profile":"strict"}}`, `{"limits":{"per_ip_per_min":50,"per_token_per_min":200,"profile":"strict"}}`)
 	f(`{"id":"x","fields":{"ref_id":["a"],"payout":["b"]}}`, `{"fields":{"ref_id":["c","d"]}}`, `{"fields":{"ref_id":["c","d"],"payout":["b"]}}`)
 	f(`{"id":"x","fields":{"ref_id":["a"],"payout":["b"]}}`, `{"fields":{"ref_id":null}}`, `{"fields":{"payout":["b"]}}`)
-	f(`{"id":"x","reply":"accepted"}`, `{"reply":{"classes":{"accepted":{"body":"OK"}}}}`, `{"reply":{"mode":"accepted","classes":{"accepted":{"body":"OK"}}}}`)
+	f(`{"id":"x","reply":"accepted"}`, `{"reply":{"classes":{"accepted":{"body":"OK"}}}}`, `{"reply":{"mode":"accepted","classes":{"accepted":{"body":"OK","content_type":"text/plain; charset=utf-8"}}}}`)
 	f(`{"id":"x","reply":{"mode":"accepted","classes":{"ok":{"body":"1"}}}}`, `{"reply":"verdict"}`, `{"reply":"verdict"}`)
 	f(`{"id":"x"}`, `{"PAUSED":true}`, `{"paused":true}`)
 	f(`{"id":"x"}`, `{"amount_max":"12345678.123456"}`, `{"amount_max":"12345678.123456"}`)

@@ -80,7 +80,7 @@ func (c *Console) trySource(w http.ResponseWriter, r *request) error {
 	t.check(&out)
 	out.Request = t.shown()
 	if !out.OK {
-		out.Sentence = "The sender's request would be refused, so it goes no further: " + lastFault(out.Signature)
+		out.Sentence = fmt.Sprintf("The sender's request would be refused, so it goes no further: see the check %q.", failed(out.Signature))
 		writeJSON(w, http.StatusOK, out)
 		return nil
 	}
@@ -114,6 +114,9 @@ func (t *trial) check(out *trialAnswer) {
 	if t.keyed {
 		step("key", true, "the key of the call is taken as one that was issued here")
 	}
+	for _, text := range t.remarks {
+		step("parameter", true, "%s", text)
+	}
 	if t.src.Spec.Paused {
 		step("paused", true, "the source is paused: until it is resumed, what its sender sends is kept and ignored")
 	}
@@ -144,13 +147,14 @@ func (t *trial) allows(a netip.Addr) bool {
 	return false
 }
 
-func lastFault(steps []signature.Step) string {
-	for i := len(steps) - 1; i >= 0; i-- {
-		if !steps[i].OK {
-			return steps[i].Text
+// failed names the first check that a request did not pass.
+func failed(steps []signature.Step) string {
+	for _, s := range steps {
+		if !s.OK {
+			return s.Name
 		}
 	}
-	return "its signature does not hold"
+	return "result"
 }
 
 // runTrial has the node decide the request as a test and tells what it would do.

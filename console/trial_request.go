@@ -18,6 +18,7 @@ import (
 const (
 	trialSetMax        = 100
 	trialValueBytesMax = 1024
+	trialNameBytesMax  = 128
 )
 
 // trial is one request as a source's sender would make it.
@@ -34,6 +35,7 @@ type trial struct {
 	inBody  string       // "form" or "json", "" for the query
 	tail    []trialParam // of the query of a request with a body: the signature
 	keyed   bool         // its call key counts as one of ours
+	remarks []string     // on what is sent though the source reads nothing from it
 	signed  bool
 	proof   string // the signature, which would be as good at the URL without /test
 }
@@ -60,17 +62,19 @@ func (t *trial) build(set map[string]string, method string) error {
 	if err := t.choose(method); err != nil {
 		return err
 	}
-	left := map[string]string{}
-	for name, value := range set {
+	left, spelled := map[string]string{}, map[string]string{}
+	for _, name := range sortedNames(set) {
+		value := set[name]
 		if len(value) > trialValueBytesMax {
 			return badRequest("set %q: a value of %d bytes: at most %d", clip(name), len(value), trialValueBytesMax)
 		}
-		left[strings.ToLower(name)] = value
+		left[strings.ToLower(name)], spelled[strings.ToLower(name)] = value, name
 	}
 	t.take(left)
-	if len(left) > 0 {
-		return t.unknown(left)
+	if err := t.takeUnread(left, spelled, preset); err != nil {
+		return err
 	}
+	t.nests()
 	t.keyed = t.src.Spec.SetValue && !slices.ContainsFunc(t.params, func(p trialParam) bool { return p.set && p.slot(t.src) == source.SlotKey })
 	t.samples()
 	t.sampleHeaders()
@@ -115,6 +119,15 @@ func (t *trial) choose(method string) error {
 		t.inBody = "form"
 	}
 	return nil
+}
+
+// nests has a body that may be either be JSON where a name is a path.
+func (t *trial) nests() {
+	s := t.src.Spec.Signature
+	signed := s != nil && (strings.Contains(s.Input, "{form:") || strings.HasPrefix(s.Signature.In, "form:") || s.Sorted != nil && s.Sorted.From != "json")
+	if t.inBody == "form" && !signed && slices.ContainsFunc(t.params, func(p trialParam) bool { return p.set && strings.Contains(p.name, ".") }) {
+		t.inBody = "json"
+	}
 }
 
 // signsQuery reports whether parameters have to stand in the query to be signed.

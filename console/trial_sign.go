@@ -1,6 +1,7 @@
 package console
 
 import (
+	"fmt"
 	"maps"
 	"regexp"
 	"slices"
@@ -235,7 +236,7 @@ func (t *trial) sign(step func(name string, ok bool, format string, args ...any)
 	}
 	place, value, err := v.Sign(t.request(), secrets, t.now)
 	if err != nil {
-		step("sign", false, "the request could not be signed as the sender does it: %s", t.hide(err.Error()))
+		step("sign", false, "the request could not be signed as the sender does it: %s", t.hide(unsignable(err)))
 		return false
 	}
 	if !t.put(place, value) {
@@ -245,6 +246,25 @@ func (t *trial) sign(step func(name string, ok bool, format string, args ...any)
 	t.signed, t.proof = true, value
 	step("sign", true, "signed with the source's current secret, in %s", place)
 	return true
+}
+
+// unsignable says in words why a request could not be signed.
+func unsignable(err error) string {
+	why, about, _ := strings.Cut(strings.TrimPrefix(err.Error(), "sign: "), " ")
+	form, ok := map[signature.Reason]string{
+		signature.FieldMalformed:  "%q is signed, and what was set for it is not of the form that the scheme expects, such as a number: set another value",
+		signature.FieldMissing:    "%q is signed, and it is not there: set it",
+		signature.FieldRepeated:   "%q is signed, and it is there twice with different values: set it once",
+		signature.SecretMissing:   "the source has no secret to sign with (secret_missing): give it the one that the sender shows",
+		signature.SecretMalformed: "the source's secret is not of the encoding that its scheme names: set it again as the sender shows it",
+	}[signature.Reason(why)]
+	switch {
+	case !ok:
+		return err.Error()
+	case strings.Contains(form, "%q"):
+		return fmt.Sprintf(form, strings.TrimSpace(about))
+	}
+	return form
 }
 
 // put puts the signature where it belongs.

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"fmt"
 	"net/url"
 	"regexp"
 	"slices"
@@ -164,19 +165,56 @@ func sortedNames(m map[string]string) []string {
 	return list
 }
 
-// unknown says which names the sender has, with its macros where they are called otherwise.
-func (t *trial) unknown(left map[string]string) error {
-	var have, known []string
+// nameForm is what the name of a parameter, or a path into JSON, looks like.
+var nameForm = regexp.MustCompile(`^[\pL_][\pL\pN_.\-\[\]:]*$`)
+
+// takeUnread takes the names that the source reads nothing from. They are sent
+// as they are, with a remark, unless all that the sender can send is known.
+func (t *trial) takeUnread(left, spelled map[string]string, p *source.Preset) error {
+	var refused []string
+	for _, name := range sortedNames(left) {
+		if p.Query != "" || p.Path != "" || !nameForm.MatchString(name) || len(name) > trialNameBytesMax {
+			refused = append(refused, spelled[name])
+			continue
+		}
+		one := trialParam{name: spelled[name], value: left[name], set: true}
+		t.remarks = append(t.remarks, fmt.Sprintf("%q is sent as it is, and the source reads nothing from it%s", clip(one.name), t.meant(name)))
+		t.params = append(t.params, one)
+	}
+	if len(refused) == 0 {
+		return nil
+	}
+	return t.unknown(refused)
+}
+
+// meant asks whether another name was meant.
+func (t *trial) meant(name string) string {
+	var known []string
 	for _, p := range t.params {
-		have, known = append(have, p.name), append(known, p.name)
-		if p.macro != "" && !strings.EqualFold(p.macro, p.name) {
-			have[len(have)-1] += " (" + p.macro + ")"
+		known = append(known, p.name)
+		if p.macro != "" {
 			known = append(known, strings.ToLower(p.macro))
 		}
 	}
-	name := sortedNames(left)[0]
-	if near := source.Nearest(name, known); near != "" {
-		return badRequest("set %q: the sender has no such parameter: did you mean %q? It has %s", clip(name), near, strings.Join(have, ", "))
+	if near := source.Nearest(strings.ToLower(name), known); near != "" && !strings.EqualFold(near, name) {
+		return fmt.Sprintf(": did you mean %q?", near)
 	}
-	return badRequest("set %q: the sender has no such parameter: it has %s", clip(name), strings.Join(have, ", "))
+	return ""
+}
+
+// unknown says of every name that is none of the sender's what to do about it,
+// and which the sender has, with its macros where they are called otherwise.
+func (t *trial) unknown(names []string) error {
+	var have, bad []string
+	for _, p := range t.params {
+		have = append(have, p.name)
+		if p.macro != "" && !strings.EqualFold(p.macro, p.name) {
+			have[len(have)-1] += " (" + p.macro + ")"
+		}
+	}
+	for _, name := range names {
+		bad = append(bad, fmt.Sprintf("%q%s", clip(name), t.meant(name)))
+	}
+	return badRequest("set: the sender has no such parameter: %s; leave it out, or name it in the source's fields or identity if the sender does send it; it has %s",
+		strings.Join(bad, ", "), strings.Join(have, ", "))
 }

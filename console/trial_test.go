@@ -131,7 +131,7 @@ func TestTrialRefusesWhatCannotBeMeant(t *testing.T) {
 		t.Helper()
 		b.ask("POST", "/api/v1/sources/pub/trial", body).fails(http.StatusBadRequest, "bad_request", parts...)
 	}
-	f(`{"set":{"nonsense":"1"}}`, `"nonsense"`, "user_id, value, token", "payout_usd")
+	f(`{"set":{"nonsense":"1","deal.no":"2"}}`, `"deal.no", "nonsense"`, "user_id, value, token", "payout_usd", "name it in the source's fields")
 	f(`{"set":{"user_idd":"1"}}`, `did you mean "user_id"`)
 	f(`{"set":{"user_id":"`+strings.Repeat("x", 1025)+`"}}`, "1025 bytes")
 	f(`{"method":"POST"}`, "POST", "takes GET")
@@ -156,4 +156,45 @@ func TestTrialThatIsLate(t *testing.T) {
 	b.create(`{"id":"acme"}`)
 	b.console.cfg.Tryer = late{}
 	b.ask("POST", "/api/v1/sources/acme/trial", `{}`).fails(http.StatusServiceUnavailable, "timed_out", "event 3-7")
+}
+
+// TestTrialOfUnreadNames: where no template says what a sender can send, any
+// name goes as it is, as a path into JSON where the sender posts.
+func TestTrialOfUnreadNames(t *testing.T) {
+	b, y := trials(t)
+	b.create(`{"id":"any"}`)
+	var a trialAnswer
+	b.ask("POST", "/api/v1/sources/any/trial", `{"set":{"Deal.No":"A-7","calller":"x","payout":"5"}}`).is(http.StatusOK, &a)
+	rec := y.records[len(y.records)-1]
+	if q, _ := url.ParseQuery(rec.Query); q.Get("Deal.No") != "A-7" || q.Get("calller") != "x" || q.Get("payout") == "" && !strings.Contains(rec.Query, "=5") {
+		t.Errorf("query %s", rec.Query)
+	}
+	var said strings.Builder
+	for _, s := range a.Signature {
+		said.WriteString(s.Text + "\n")
+	}
+	for _, part := range []string{`"Deal.No" is sent as it is, and the source reads nothing from it`, `did you mean "caller`} {
+		if !strings.Contains(said.String(), part) {
+			t.Errorf("%q is not in %s", part, said.String())
+		}
+	}
+	b.ask("POST", "/api/v1/sources/any/trial", `{"set":{"deal.no":"A-7","deal.kind":"x"},"method":"POST"}`).is(http.StatusOK, &a)
+	rec = y.records[len(y.records)-1]
+	if rec.ContentType != "application/json" || !strings.Contains(string(rec.Body), `"deal":{"kind":"x","no":"A-7"}`) {
+		t.Errorf("%s %s", rec.ContentType, rec.Body)
+	}
+	b.ask("POST", "/api/v1/sources/any/trial", `{"set":{"a b":"1","{x}":"2"}}`).fails(http.StatusBadRequest, "bad_request", `"a b", "{x}"`)
+}
+
+// TestTrialSaysOnceWhatIsMalformed: a value that cannot be signed is named in
+// words, in the check and nowhere else.
+func TestTrialSaysOnceWhatIsMalformed(t *testing.T) {
+	b, _ := trials(t)
+	b.create(`{"id":"pub","preset":"pubscale"}`)
+	b.ask("POST", "/api/v1/sources/pub/secrets", `{"secret":"pubscale-key-1"}`).is(http.StatusOK, nil)
+	var a trialAnswer
+	text := b.ask("POST", "/api/v1/sources/pub/trial", `{"set":{"value":"abc"}}`).is(http.StatusOK, &a).Body.String()
+	if a.OK || strings.Contains(text, "field_malformed") || strings.Count(text, "such as a number") != 1 || !strings.Contains(a.Sentence, `the check "sign"`) {
+		t.Errorf("%s", text)
+	}
 }

@@ -134,6 +134,8 @@ func Sentence(s Status, why Reason, d Detail) string {
 	switch {
 	case why == SeveralCandidates && d.Field != "":
 		text = severalOfOneID
+	case why == TakenBack && d.Value != "":
+		text = partTakenBack
 	case why == SameEvent && d.Limit > 0:
 		text = sameContent
 	case why == TestPostback && d.Value == "":

@@ -4,6 +4,7 @@ package event
 const (
 	severalOfOneID = "Matched {call}; {others} more calls carry the same {field}. Give every call a {field} of its own to make it certain."
 	sameContent    = "The same postback was received before, as {of}. This source has no identity and takes equal ones within its dedupe_window for one; set identity when equal ones can be meant."
+	partTakenBack  = "The buyer took this part back; {value} stays booked."
 	testOfNothing  = "A test: it would have been {would}, and nothing was booked."
 )
 
@@ -32,8 +33,8 @@ var sentences = map[Reason]string{
 	ContentTypeOdd:    "The content type {got} is not supported: send a query string, a form or JSON.",
 	TooManyReports:    "The body holds more than {limit} reports; split it.",
 	PayoutMissing:     "The postback names no payout. Check the buyer's field name against the source's fields; an empty field counts as absent.",
-	PayoutUnreadable:  "The payout {field}={got} is not a plain decimal number such as 50 or 50.25. If the buyer sends cents, separators or signs, say so in the source's transforms.",
-	PayoutNegative:    "The payout {field}={got} is negative, and this source does not take back by negative amounts.",
+	PayoutUnreadable:  "The amount {field}={got} is not a plain decimal number such as 50 or 50.25, of at most 12 digits and 6 decimals. If the buyer sends cents, separators or signs, say so in the source's transforms.",
+	PayoutNegative:    "The payout {field}={got} is negative, and this source does not take back by negative amounts; if the buyer means that, set transforms.negative_reverses.",
 	DurationBad:       "The duration {field}={got} is not a whole number of seconds. If the buyer sends milliseconds or mm:ss, say so in the source's transforms.",
 	TimeBad:           "The time {field}={got} is neither RFC 3339 nor Unix seconds or milliseconds between the years 2000 and 2100.",
 	KindUnknown:       "The kind {field}={got} is not conversion, reversal or adjustment.",
@@ -57,7 +58,7 @@ var sentences = map[Reason]string{
 	SourceUnknown:     "The source of this postback is not known to this store.",
 
 	SameEvent:          "The same postback was received before, as {of}.",
-	OtherContent:       "The same id was received before, as {of}, with other money: nothing was booked. Ask the buyer which is right.",
+	OtherContent:       "The same id was received before, as {of}, with another amount, currency, status or account: nothing was booked. Ask the buyer which is right.",
 	ToldFirst:          "Its repeat {of} reached another node and was booked before it. This one counts in its place, and so does what was told between the two.",
 	SameValue:          "The call has this value already.",
 	OlderThanBooked:    "A later postback, {of}, has set this call's value.",
@@ -67,7 +68,7 @@ var sentences = map[Reason]string{
 	TestPostback:       "A test: it would have been {would} with value {value}, and nothing was booked.",
 	ReversedOnArrival:  "Its reversal, {of}, came first; the value stays zero.",
 	ReversalBeforehand: "Nothing to take back yet; the conversion it names will end at zero when it comes.",
-	BuyerSaidZero:      "The buyer pays nothing for this call: it is unqualified, and the publisher's share is zero.",
+	BuyerSaidZero:      "The buyer pays nothing for it: it is unqualified, and nobody has a share of it.",
 	AccountMissing:     "The source settles on accounts and names them by {field}, which the postback does not have.",
 	RewardMissing:      "The source credits accounts with {field}, which the postback does not have. Check the source's fields, or give reward.rate.",
 
@@ -83,5 +84,5 @@ var sentences = map[Reason]string{
 	Released:             "Released by {got}.",
 	RefusedByPerson:      "Refused by {got}.",
 
-	TakenBack: "The buyer took the payout back: the value is zero, and so is the publisher's share.",
+	TakenBack: "The buyer took it back: nothing of it stays booked.",
 }

@@ -51,7 +51,7 @@ func TestVerdictReplies(t *testing.T) {
 	invalid := event.Verdict{Status: event.Invalid, Reason: event.BodyNotUTF8}
 	f(200, `{"ok":true,"event":"1-1","status":"booked","call_id":"c1","value":"50.00","currency":"USD"}`, booked)
 	f(200, `{"ok":true,"event":"1-1","status":"unqualified","call_id":"c1","value":"0.00","currency":"USD","reason":"buyer_said_zero",`+
-		`"message":"The buyer pays nothing for this call: it is unqualified, and the publisher's share is zero."}`,
+		`"message":"The buyer pays nothing for it: it is unqualified, and nobody has a share of it."}`,
 		event.Verdict{Status: event.Unqualified, Reason: event.BuyerSaidZero, CallID: "c1", Currency: "USD"})
 	f(200, `{"ok":true,"event":"1-1","status":"unmatched","reason":"no_call_from_caller",`+
 		`"message":"No call from \"+13055551234\" is known within the window. Check that the calls are uploaded, and that the buyer reports the same number."}`,

@@ -62,6 +62,9 @@ func (o *outcome) say() {
 		o.reason = event.BuyerSaidZero
 	case event.Reversed:
 		o.reason = event.TakenBack
+		if o.value > 0 {
+			o.detail = event.Detail{Value: o.value.String()}
+		}
 	}
 }
 
@@ -77,7 +80,7 @@ func (w *work) permitted(c *claim, o *outcome) bool {
 		return true
 	}
 	word := strings.ToLower(c.r.Status)
-	if word == "" || word == row.state.word || slices.Contains(c.p.Transitions[row.state.word], word) {
+	if word == row.state.word || slices.Contains(c.p.Transitions[row.state.word], word) {
 		return true
 	}
 	o.status, o.reason, o.holds = event.Ignored, event.TransitionNotAllowed, false

@@ -10,6 +10,7 @@ import (
 func TestLedgerLimits(t *testing.T) {
 	plays(t, map[string]func(*testing.T, *harness){
 		"words that may follow and words that may not":       words,
+		"a word that follows under the same id":              wordsOfOneID,
 		"a word that may not follow gives its identity back": wordsRelease,
 		"a day's cap": daily,
 		"a day's cap counts each currency for itself":            dailyCurrencies,
@@ -45,11 +46,24 @@ func words(t *testing.T, h *harness) {
 		t.Errorf("detail %+v", d)
 	}
 	booked(t, h, "a", "60.00", "48.00")
-	says(t, h.post(price("65", "a", "t6"), word(price("66", "a", "t7"), "pending")), "booked", "ignored") // no word changes none
+	says(t, h.post(price("65", "a", "t6"), word(price("66", "a", "t7"), "pending")), "ignored", "ignored") // no word follows none
+	booked(t, h, "a", "60.00", "48.00")
 	says(t, h.post(word(undo("s", "t3"), "Charged Back"), word(price("67", "a", "t8"), "approved")), "reversed", "ignored")
 	booked(t, h, "a", "0.00", "0.00")
 	says(t, h.post(word(price("50", "b", "u1"), "whatever"), word(price("51", "b", "u2"), "approved")), "booked", "ignored") // any word may be the first
 	booked(t, h, "b", "50.00", "40.00")
+}
+
+// A sender that keeps one id through its statuses takes a step with each.
+func wordsOfOneID(t *testing.T, h *harness) {
+	h.speaks()
+	h.sold("percent 80", "a")
+	lead := word(price("10", "a", "q1"), "pending")
+	says(t, h.post(lead, lead, word(price("50", "a", "q1"), "approved"), word(price("50", "a", "q1"), "approved"), lead), "booked", "duplicate", "booked", "duplicate", "ignored transition_not_allowed")
+	says(t, h.post(word(price("60", "a", "q1"), "approved")), "conflict other_content")
+	booked(t, h, "a", "50.00", "40.00")
+	says(t, h.post(word(undo("s", "q1"), "charged back"), word(price("70", "a", "q1"), "approved")), "reversed", "ignored transition_not_allowed")
+	booked(t, h, "a", "0.00", "0.00")
 }
 
 func wordsRelease(t *testing.T, h *harness) {

@@ -2,6 +2,7 @@ package sink
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/tallyhook/tallyhook/event"
@@ -150,6 +151,14 @@ func (w *work) repeated(c *claim, held *identity) (outcome, error) {
 			return o, err
 		}
 		o.call = row
+	}
+	if row := o.call; o.status == event.Conflict && row != nil && c.p.Transitions != nil && strings.ToLower(c.r.Status) != row.state.word {
+		// The same transaction, a step further.
+		next := outcome{call: row, strategy: event.ByReversal, fits: 1, holds: true}
+		if c.p.ToAccount {
+			next.strategy = event.ByAccount
+		}
+		return next, w.assign(c, &next)
 	}
 	if row := o.call; o.status == event.Duplicate && row != nil && row.hasState && row.state.rank.ID == held.id && c.rank().Less(row.state.rank) && row.target == "" && row.state.parts == 0 {
 		return w.toldFirst(c, row, held.id)

@@ -1,7 +1,9 @@
 package source
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -232,6 +234,7 @@ func compileReply(src *Source) error {
 	default:
 		return fmt.Errorf("ack %q: want journal or committed", src.Spec.Ack)
 	}
+	r.Classes = maps.Clone(r.Classes)
 	for class, a := range r.Classes {
 		if _, err := event.ParseStatus(class); err != nil && !slices.Contains([]string{"accepted", "ok", "invalid", "paused", "unauthorized", "limited"}, class) {
 			return fmt.Errorf("reply.classes %q: want accepted, ok, invalid, paused, unauthorized, limited or a status", class)
@@ -247,6 +250,10 @@ func compileReply(src *Source) error {
 		}
 		if strings.ContainsFunc(a.ContentType, func(r rune) bool { return r < ' ' || r > '~' }) || len(a.ContentType) > FieldBytesMax {
 			return fmt.Errorf("reply.classes.%s.content_type %q: want for example text/plain, at most %d bytes", class, a.ContentType, FieldBytesMax)
+		}
+		if a.Body != "" && a.ContentType == "" && !json.Valid([]byte(a.Body)) {
+			a.ContentType = "text/plain; charset=utf-8"
+			r.Classes[class] = a
 		}
 	}
 	return nil

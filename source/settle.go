@@ -78,6 +78,13 @@ func compileTransitions(src *Source) error {
 			to[f] = append(to[f], strings.ToLower(strings.TrimSpace(w)))
 		}
 	}
+	for from, words := range to {
+		for _, w := range append(words, from) {
+			if _, known := src.MeaningOf(w); src.Statuses == nil || !known {
+				return fmt.Errorf("transitions: word %q: say in statuses what it means: conversion, reversal, adjustment or ignore", w)
+			}
+		}
+	}
 	src.Policy.Transitions = to
 	return nil
 }

@@ -46,6 +46,7 @@ func TestSettleOnAccounts(t *testing.T) {
 
 func TestPoliciesAreRead(t *testing.T) {
 	src := compile(t, source.Spec{ID: "a", Identity: "id", Duplicates: "add", Adjustments: "relative", DailyMax: "500.50",
+		Statuses:    map[string][]string{"conversion": {"lead", "sale"}, "reversal": {"Rejected"}},
 		Transitions: map[string][]string{"Lead": {"Sale", " rejected "}, "sale": nil}, ReversalPrefix: "r-"})
 	p := src.Policy
 	if p.Duplicates != event.Add || !p.Relative || p.DailyMax != 500_500_000 ||
@@ -66,6 +67,8 @@ func TestPoliciesAreRead(t *testing.T) {
 	f(source.Spec{Adjustments: "sum"}, `adjustments "sum"`)
 	f(source.Spec{DailyMax: "-1"}, `daily_max "-1"`)
 	f(source.Spec{Transitions: map[string][]string{" ": nil}}, "transitions")
+	f(source.Spec{Transitions: map[string][]string{"lead": nil}}, `transitions: word "lead": say in statuses`)
+	f(source.Spec{Statuses: map[string][]string{"conversion": {"lead"}}, Transitions: map[string][]string{"lead": {"void"}}}, `word "void"`)
 	f(source.Spec{AllowIPs: []string{"10.0.0.0/8", "any"}}, `allow_ips "any"`)
 	f(source.Spec{AllowIPs: []string{"::ffff:0:0/90"}}, "allow_ips")
 	f(source.Spec{Methods: []string{"DELETE"}}, `methods "DELETE"`)

@@ -3,7 +3,7 @@ package source
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"io"
 	"reflect"
 	"strings"
@@ -12,58 +12,50 @@ import (
 )
 
 // DecodeJSON reads one JSON value into v and refuses unknown keys, naming the
-// nearest known one, and anything after the value.
-func DecodeJSON(p []byte, v any) error {
-	if err := strict(p, v); err != nil {
-		return err
-	}
-	return nil
-}
+// nearest known one or the place where the key belongs, and anything after the
+// value. Money that is written as a number is read by its own digits.
+func DecodeJSON(p []byte, v any) error { return strict(p, v) }
 
 // DecodeYAML reads YAML into v by way of JSON, so that json tags and the
-// rules of DecodeJSON hold for files too.
+// rules of DecodeJSON hold for files too. Errors name the object of the file
+// that they are about.
 func DecodeYAML(p []byte, v any) error {
 	j, err := yaml.YAMLToJSONStrict(p)
 	if err != nil {
 		return err
 	}
-	return strict(j, v)
+	return decodeOr(j, v, &reader{yaml: p})
 }
 
-func strict(p []byte, v any) error {
+func strict(p []byte, v any) error { return decodeOr(p, v, new(reader)) }
+
+// decodeOr decodes p, and only when that fails looks for what r would mend and
+// for a better word on what is wrong.
+func decodeOr(p []byte, v any, r *reader) error {
+	err := decodeOne(p, v)
+	if err == nil {
+		return nil
+	}
+	mended, why := r.explain(p, reflect.TypeOf(v))
+	switch {
+	case why != nil:
+		return why
+	case mended == nil:
+		return err
+	}
+	return decodeOne(mended, v)
+}
+
+func decodeOne(p []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(p))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
-		if _, rest, ok := strings.Cut(err.Error(), "unknown field "); ok {
-			key := strings.Trim(rest, `"`)
-			if near := Nearest(key, jsonKeys(reflect.TypeOf(v), nil, 0)); near != "" {
-				return fmt.Errorf("unknown key %q: did you mean %q?", key, near)
-			}
-			return fmt.Errorf("unknown key %q", key)
-		}
 		return err
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return fmt.Errorf("text after the end of the JSON value")
+		return errors.New("text after the end of the JSON value")
 	}
 	return nil
-}
-
-// jsonKeys lists the keys that a value of type t may have at any depth.
-func jsonKeys(t reflect.Type, keys []string, depth int) []string {
-	switch {
-	case depth > 6:
-	case t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice || t.Kind() == reflect.Map:
-		return jsonKeys(t.Elem(), keys, depth+1)
-	case t.Kind() == reflect.Struct:
-		for f := range t.Fields() {
-			if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" && name != "-" {
-				keys = append(keys, name)
-			}
-			keys = jsonKeys(f.Type, keys, depth+1)
-		}
-	}
-	return keys
 }
 
 // Nearest returns the known word that is fewest edits from word, or "" when

@@ -38,10 +38,7 @@ func (p applyCmd) Run(a *app) error {
 	return a.withClient(func(c *client) error {
 		var raw json.RawMessage
 		if err := c.ask(a.ctx, http.MethodPost, path, "application/yaml", text, &raw); err != nil {
-			if refusedAs(err, "bad_request") {
-				return fmt.Errorf("%s: %w", name, err)
-			}
-			return err
+			return ofFile(name, err)
 		}
 		if p.JSON {
 			return a.printJSON(raw)
@@ -51,8 +48,62 @@ func (p applyCmd) Run(a *app) error {
 			return err
 		}
 		printChanges(a.out, &done)
-		return nil
+		if err := printRemoved(a.out, &done, text); err != nil {
+			return err
+		}
+		return a.printCareOfChanged(c, &done)
 	})
+}
+
+// ofFile puts what the API says of its body into the words of the file that it
+// was.
+func ofFile(name string, err error) error {
+	var said *apiError
+	if !errors.As(err, &said) || said.Code != "bad_request" {
+		return err
+	}
+	e := *said
+	e.Message = strings.TrimPrefix(e.Message, "the body cannot be read: ")
+	if rest, ok := strings.CutPrefix(e.Message, "the body "); ok {
+		e.Message = "the file " + rest
+	}
+	e.Message = strings.Replace(e.Message, " is a JSON ", " is a ", 1)
+	return fmt.Errorf("%s: %w", name, &e)
+}
+
+// careMax bounds of how many changed sources is told what is weak in them.
+const careMax = 20
+
+// printCareOfChanged says of each source that was made or changed what its
+// operator should know, as source create does.
+func (a *app) printCareOfChanged(c *client, done *applied) error {
+	if done.DryRun {
+		return nil
+	}
+	told := 0
+	for _, ch := range done.Changes {
+		if ch.Kind != "source" || ch.Action == store.Unchanged {
+			continue
+		}
+		if told++; told > careMax {
+			fmt.Fprintln(a.out, "More sources changed: \"tallyhook source show ID\" tells of each what is weak in it.")
+			return nil
+		}
+		var raw json.RawMessage
+		if err := c.get(a.ctx, sourcePath(ch.ID), nil, &raw); err != nil {
+			return fmt.Errorf("the file is applied, but source %q cannot be looked at: %w", ch.ID, err)
+		}
+		var src handedOut
+		if err := json.Unmarshal(raw, &src); err != nil {
+			return err
+		}
+		fmt.Fprintf(a.out, "\nsource  %s\n", printable(src.ID))
+		a.printCare(&src)
+		if err := a.printOwnCurrency(raw); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // readSmall reads a file, or standard input for "-", of up to most bytes; name

@@ -58,6 +58,9 @@ func (a *app) connect() (*client, error) {
 	if !onThisMachine(a.ctx, addr) || !errors.Is(silent, syscall.ECONNREFUSED) {
 		return nil, fmt.Errorf("no node can be reached at %s (%w): start it with \"tallyhook serve\", or name its address with --admin", addr, silent)
 	}
+	if err := a.heldByNode(addr); err != nil {
+		return nil, err
+	}
 	return a.connectStore(addr)
 }
 

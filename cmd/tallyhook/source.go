@@ -86,7 +86,8 @@ func (a *app) withClient(f func(*client) error) (err error) {
 
 type sourceShowCmd struct {
 	ID   string `arg:"" help:"Id of the source."`
-	JSON bool   `help:"Print JSON; what was refused stands under \"refused\" when a node runs."`
+	JSON bool   `help:"Print JSON; what was refused stands under \"refused\" when a node runs." xor:"form"`
+	YAML bool   `name:"yaml" help:"Print a file for apply -f: what was written of the source, without what its preset and the defaults fill in." xor:"form"`
 }
 
 var refusedColumns = []column{
@@ -105,6 +106,9 @@ func (s sourceShowCmd) Run(a *app) error {
 		if err := c.get(a.ctx, sourcePath(s.ID), nil, &src); err != nil {
 			return err
 		}
+		if s.YAML {
+			return a.printSourceFile(src)
+		}
 		var refused page
 		err := c.get(a.ctx, sourcePath(s.ID)+"/refused", nil, &refused)
 		alone := refusedAs(err, "node_not_running")
@@ -117,7 +121,10 @@ func (s sourceShowCmd) Run(a *app) error {
 			}
 			return a.printJSON(src)
 		}
-		if err := a.printObject(src); err != nil || alone {
+		if err := a.printObject(src); err != nil {
+			return err
+		}
+		if err := a.printOwnCurrency(src); err != nil || alone {
 			return err
 		}
 		if len(refused.Rows) == 0 {

@@ -16,6 +16,7 @@ import (
 
 type sourceCreateCmd struct {
 	Name         string        `arg:"" help:"Name, for people."`
+	Rest         []string      `arg:"" optional:"" hidden:"" name:"rest" help:"Nothing."`
 	ID           string        `help:"Id; made from the name when it is not given." placeholder:"ID"`
 	Buyer        string        `help:"Price this buyer's calls only." placeholder:"BUYER"`
 	Preset       string        `help:"What is known of this kind of sender: ${presets}." placeholder:"PRESET"`
@@ -35,7 +36,7 @@ type sourceCreateCmd struct {
 	DurationUnit string        `help:"How durations are written: seconds, ms or mm:ss." placeholder:"UNIT"`
 	Cents        bool          `help:"Amounts are whole cents."`
 	DecimalComma bool          `help:"Amounts are written 1.234,56."`
-	Identity     string        `help:"Field whose value identifies a postback for ever." placeholder:"FIELD"`
+	Identity     *string       `help:"Field whose value identifies a postback for ever." placeholder:"FIELD"`
 	ParkFor      time.Duration `help:"How long a postback waits for its call." placeholder:"TIME"`
 	DedupeWindow time.Duration `help:"How long a repeat without an id counts as one." placeholder:"TIME"`
 	Tolerance    time.Duration `help:"By how much durations may differ." placeholder:"TIME"`
@@ -58,8 +59,8 @@ func (s sourceCreateCmd) Run(a *app) error {
 		}
 		if s.JSON {
 			err = a.printJSON(raw)
-		} else {
-			err = a.printHandOut(raw)
+		} else if err = a.printHandOut(raw); err == nil {
+			err = a.printOwnCurrency(raw)
 		}
 		if err != nil || s.Buyer == "" {
 			return err
@@ -102,6 +103,9 @@ func (a *app) warnOfBuyer(c *client, id string) error {
 // spec is the body of the request: what was said, and nothing else, so that
 // the rest follows the preset and the product's defaults.
 func (s *sourceCreateCmd) spec() (map[string]any, error) {
+	if err := s.check(); err != nil {
+		return nil, err
+	}
 	fields, err := fieldNames(s.Field)
 	if err != nil {
 		return nil, err
@@ -142,7 +146,9 @@ func (s *sourceCreateCmd) spec() (map[string]any, error) {
 	}
 	spec.put("reply", s.Reply)
 	spec.put("ack", s.Ack)
-	spec.put("identity", s.Identity)
+	if s.Identity != nil {
+		spec.put("identity", *s.Identity)
+	}
 	spec.put("park_for", s.ParkFor)
 	spec.put("dedupe_window", s.DedupeWindow)
 	spec.put("fields", fields)
@@ -150,6 +156,28 @@ func (s *sourceCreateCmd) spec() (map[string]any, error) {
 	spec.put("match", match)
 	spec.put("transforms", transforms)
 	return spec, nil
+}
+
+// check refuses what cannot be meant. What stands behind --secret with a blank
+// is not repeated: it is one.
+func (s *sourceCreateCmd) check() error {
+	switch {
+	case len(s.Rest) > 0 && s.Secret.asked:
+		return usagef("source create: there is an argument too many: write --secret=@FILE or --secret=VALUE, without a blank; --secret alone makes a secret")
+	case len(s.Rest) > 0:
+		return usagef("source create: unexpected argument %q: a name of several words stands in quotes", s.Rest[0])
+	case s.Identity != nil && *s.Identity == "":
+		return usagef("--identity is empty: want the name of the field that identifies a postback, such as transaction_id")
+	}
+	for _, d := range []struct {
+		flag  string
+		value time.Duration
+	}{{"park-for", s.ParkFor}, {"dedupe-window", s.DedupeWindow}, {"tolerance", s.Tolerance}, {"window", s.Window}} {
+		if d.value < 0 {
+			return usagef("--%s %s: want a time above zero, such as 90s or 24h", d.flag, d.value)
+		}
+	}
+	return nil
 }
 
 // who adds what says who may send.

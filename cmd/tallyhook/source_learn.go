@@ -10,10 +10,11 @@ import (
 )
 
 type sourceLearnCmd struct {
-	ID     string `arg:"" help:"Id of the source."`
-	Secret string `env:"-" help:"The sender's secret, to find how requests are signed: @FILE, or - for standard input." placeholder:"@FILE"`
-	Apply  bool   `env:"-" help:"Change the source as proposed; a secret that fits becomes its own."`
-	JSON   bool   `help:"Print the proposal as JSON."`
+	ID     string   `arg:"" help:"Id of the source."`
+	Secret string   `env:"-" help:"The sender's secret, to find how requests are signed: @FILE, or - for standard input." placeholder:"@FILE"`
+	Status []string `sep:"none" env:"-" help:"What a word in the sender's status means: reversal=VOID; kinds are conversion, reversal, adjustment and ignore. Repeatable." placeholder:"KIND=WORD"`
+	Apply  bool     `env:"-" help:"Change the source as proposed; a secret that fits becomes its own."`
+	JSON   bool     `help:"Print the proposal as JSON."`
 }
 
 // lesson is what the API proposes.
@@ -43,6 +44,13 @@ func (s sourceLearnCmd) Run(a *app) error {
 		}
 		body["secret"] = text
 	}
+	if len(s.Status) > 0 {
+		words, err := s.words()
+		if err != nil {
+			return err
+		}
+		body["statuses"] = words
+	}
 	return a.withClient(func(c *client) error {
 		var raw json.RawMessage
 		err := c.send(a.ctx, http.MethodPost, sourcePath(s.ID)+"/learn", body, &raw)
@@ -65,6 +73,19 @@ func (s sourceLearnCmd) Run(a *app) error {
 	})
 }
 
+// words gives what --status says, by kind.
+func (s sourceLearnCmd) words() (map[string][]string, error) {
+	words := map[string][]string{}
+	for _, text := range s.Status {
+		kind, word, ok := strings.Cut(text, "=")
+		if !ok || kind == "" || word == "" {
+			return nil, usagef("--status %q: want KIND=WORD, for example reversal=VOID", text)
+		}
+		words[kind] = append(words[kind], word)
+	}
+	return words, nil
+}
+
 var lessonColumns = []column{
 	{head: "WHAT", path: "what"},
 	{head: "STATE", path: "state", show: stateWords},
@@ -83,6 +104,8 @@ func stateWords(v any) string {
 		return "change"
 	case learn.Open:
 		return "yours to choose"
+	case learn.Note:
+		return "to know"
 	}
 	return text(v)
 }
@@ -119,7 +142,29 @@ func (a *app) printLesson(l *lesson) error {
 	case l.Diff != "":
 		fmt.Fprintln(a.out, "\nTo change the source so, say the same with --apply.")
 	}
+	if l.Applied || l.SecretStored {
+		a.printLeftOpen(l)
+	}
 	return nil
+}
+
+// printLeftOpen says what was not changed, and what follows from it.
+func (a *app) printLeftOpen(l *lesson) {
+	head := "\nLeft open:"
+	for _, f := range l.Findings {
+		if f.State != learn.Open {
+			continue
+		}
+		what := f.What
+		if f.What == "field" {
+			what += " " + f.Proposed
+		}
+		if head != "" {
+			fmt.Fprintln(a.out, head)
+			head = ""
+		}
+		fmt.Fprintf(a.out, "  %s: %s\n", printable(what), printable(f.Why))
+	}
 }
 
 // printCandidates lists what open findings may be.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 
 	"github.com/tallyhook/tallyhook/console"
 )
@@ -58,10 +59,15 @@ func (s sourceVerifyCmd) Run(a *app) error {
 				fmt.Fprintf(a.out, "%s  %-11s %s\n", mark, printable(step.Name), printable(step.Text))
 			}
 		}
-		if !found.OK {
-			return errors.New("the request does not pass: its sender would be answered 401")
+		if found.OK {
+			return nil
 		}
-		return nil
+		for _, step := range found.Steps {
+			if step.Name == "method" && !step.OK {
+				return errors.New("the request does not pass: its method is none of the source's methods, and its sender would be answered 405 before anything is checked")
+			}
+		}
+		return errors.New("the request does not pass: its sender would be answered 401")
 	})
 }
 
@@ -81,6 +87,26 @@ func readCapture(file string) ([]byte, error) {
 		return nil, fmt.Errorf("read the captured request: %w", err)
 	case len(text) > console.BodyBytesMax:
 		return nil, usagef("%s has more than %d bytes: is it one request?", file, console.BodyBytesMax)
+	case !looksCaptured(text):
+		return nil, usagef("%s does not begin like an HTTP request: want METHOD TARGET first, such as GET /v1/postbacks/…?payout=1, or just ?payout=1, then headers, an empty line and the body", file)
 	}
 	return text, nil
+}
+
+// looksCaptured tells whether a text begins as a request does.
+func looksCaptured(text []byte) bool {
+	line, _, _ := strings.Cut(strings.TrimLeft(string(text), "\r\n"), "\n")
+	words := strings.Fields(line)
+	if len(words) > 1 {
+		words = words[1:]
+	}
+	if len(words) == 0 {
+		return false
+	}
+	for _, head := range [...]string{"/", "?", "http://", "https://"} {
+		if strings.HasPrefix(words[0], head) {
+			return true
+		}
+	}
+	return false
 }

@@ -36,7 +36,7 @@ func (d *draft) identity() {
 		return
 	}
 	f.State, f.Proposed, f.Example = Open, "", ""
-	f.Why = "these fields differ in each postback: if one is the transaction's own id, name it in identity; if it is the click's or the call's, leave it, since those are priced again"
+	f.Why = "these fields differ in each postback: if one is the transaction's own id, name it in identity; if it is the click's or the call's, leave it, since those are priced again; until then only postbacks that say the same are taken for retries"
 	for _, c := range list[:min(len(list), 5)] {
 		f.Candidates = append(f.Candidates, Candidate{c.name, d.example(c.column), c.seen})
 	}

@@ -1,6 +1,7 @@
 package learn
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -8,71 +9,120 @@ import (
 	"github.com/tallyhook/tallyhook/source"
 )
 
-// statusWordsMost is how many words a field of kinds may have.
-const statusWordsMost = 8
-
-// commonWords are what senders mean by words that the presets do not list.
-var commonWords = map[string][]string{
-	"conversion": {"approved", "approve", "accepted", "complete", "completed", "confirmed", "conversion", "converted", "credited", "paid", "payable", "sale", "sold", "success", "successful", "valid", "won"},
-	"reversal":   {"rejected", "reject", "reversed", "reversal", "chargeback", "charged_back", "refund", "refunded", "returned", "cancelled", "canceled", "declined", "disqualified", "invalid", "voided", "revoked"},
-	"ignore":     {"pending", "open", "hold", "on_hold", "test", "initiated", "in_progress", "ringing"},
-}
-
-// meanings says for each word what the presets and common use take it for.
-// Words that are taken for different things, 0 and 1 above all, have none.
-func meanings() map[string]string {
-	all := map[string]string{}
-	say := func(word, kind string) {
-		word = strings.ToLower(word)
-		if had, ok := all[word]; ok && had != kind {
-			kind = "" // not the same everywhere
-		}
-		all[word] = kind
+// kinds finds the field that says whether a postback pays or takes back. It
+// fails when what a person says of its words cannot be meant.
+func (d *draft) kinds() error {
+	if err := d.wordsSaid(); err != nil {
+		return err
 	}
-	for _, kind := range sortedKeys(commonWords) {
-		for _, w := range commonWords[kind] {
-			say(w, kind)
-		}
-	}
-	for _, name := range source.Presets() {
-		p, err := source.PresetOf(name)
-		if err != nil {
-			panic("bug: " + err.Error())
-		}
-		for _, kind := range sortedKeys(p.Source.Statuses) {
-			for _, w := range p.Source.Statuses[kind] {
-				if w != source.AnyStatus && len(w) > 1 {
-					say(w, kind)
-				}
-			}
-		}
-	}
-	return all
-}
-
-// kinds finds the field that says whether a postback pays or takes back.
-func (d *draft) kinds() {
 	if len(d.src.Spec.Statuses) > 0 {
 		d.knownKinds()
-		return
+		return nil
 	}
 	if c := d.reads(source.SlotStatus); c != nil {
 		d.statuses(c, "")
-		return
+		return nil
+	}
+	if len(d.in.Statuses) > 0 {
+		return d.saidOf()
 	}
 	for _, c := range d.data.columns { // is_chargeback and the like
 		if c.seen > 0 && c.all(isFlag) && takesBack(c.name) {
 			d.flag(c)
-			return
+			return nil
 		}
 	}
 	known := meanings()
 	for _, c := range d.data.columns {
-		if c.seen == d.data.reports && !d.taken(c) && c.all(isWord) && c.distinct() <= statusWordsMost && slices.ContainsFunc(c.values(), func(w string) bool { return known[strings.ToLower(w)] == "reversal" }) {
+		if c.seen == d.data.reports && !d.taken(c) && c.all(isWord) && c.distinct() <= statusWordsMost && slices.ContainsFunc(c.values(), func(w string) bool { return known.of(w) == event.Reversal.String() }) {
 			d.statuses(c, c.key)
-			return
+			return nil
 		}
 	}
+	return nil
+}
+
+// saidOf takes the one field that holds words which a person gave a meaning,
+// where the source reads no field as the status.
+func (d *draft) saidOf() error {
+	var found []*column
+	for _, c := range d.data.columns {
+		if !d.taken(c) && slices.ContainsFunc(distinctWords(c), func(w string) bool { return d.said(w) != "" }) {
+			found = append(found, c)
+		}
+	}
+	if len(found) != 1 {
+		return fmt.Errorf("statuses: the source reads no field as the status, and %d fields hold a word that was given a meaning: name the right one in fields.status first", len(found))
+	}
+	d.statuses(found[0], found[0].key)
+	return nil
+}
+
+// statuses proposes what the words of c mean. Once a source says what words
+// mean, others are refused, so it is proposed only when all that came are
+// known, and some do more than pay.
+func (d *draft) statuses(c *column, field string) {
+	known := meanings()
+	by, unknown, more := map[string][]string{}, []string{}, []string{}
+	for _, w := range distinctWords(c) {
+		kind := d.said(w)
+		if kind == "" {
+			kind = known.of(w)
+		}
+		switch kind {
+		case "":
+			unknown = append(unknown, w)
+			continue
+		case event.Conversion.String():
+		default:
+			more = append(more, w)
+		}
+		by[kind] = append(by[kind], w)
+	}
+	for _, kind := range sortedKeys(d.in.Statuses) { // and words that have not come yet
+		for _, w := range d.in.Statuses[kind] {
+			by[kind] = appendNew(by[kind], plainWord(w))
+		}
+	}
+	words := c.distinct() <= statusWordsMost && c.all(isWord|isFlag|isWhole)
+	switch {
+	case len(unknown) > 0 && (words || len(more) > 0):
+		d.unknownWords(c, unknown, more)
+	case len(unknown) == 0 && (len(more) > 0 || len(d.in.Statuses) > 0):
+		f := Finding{What: "statuses", Proposed: inKinds(by), Seen: c.seen, Of: d.data.reports, Example: d.example(c),
+			Why: "words in " + cut(c.name) + " that senders use so; any other word is refused from then on"}
+		if len(d.in.Statuses) > 0 {
+			f.Why = "words in " + cut(c.name) + " as you say and as senders use them; any other word is refused from then on"
+		}
+		d.change(f, func(s *source.Spec) {
+			if field != "" {
+				setField(s, source.SlotStatus, field)
+			}
+			s.Statuses = by
+		})
+	}
+}
+
+// unknownWords says which words nobody has given a meaning. Beside words that
+// take back, the proposal is not to be applied: all would be booked.
+func (d *draft) unknownWords(c *column, unknown, more []string) {
+	f := Finding{What: "statuses", State: Open, Seen: c.seen, Of: d.data.reports, Example: d.shown(c, d.spelled(c, unknown[0]))}
+	for _, w := range unknown[:min(len(unknown), statusWordsMost)] {
+		f.Candidates = append(f.Candidates, Candidate{Name: cut(d.hide(d.spelled(c, w))), Seen: count(c, w)})
+	}
+	open := d.listed(c, unknown)
+	f.Why = "the meaning of " + open + " in " + cut(c.name) + " is not known: say in statuses what pays (conversion), what takes back (reversal) and what is of no concern (ignore); until statuses says otherwise, " +
+		d.listed(c, slices.Concat(unknown, more)) + " " + plural(len(unknown)+len(more), "counts as a sale", "count as sales")
+	example := "reversal=" + cut(d.hide(d.spelled(c, unknown[0])))
+	halt := len(more) > 0 && !d.unproven
+	if halt {
+		f.Why += "; nothing is applied before that: say it with --status KIND=WORD"
+	}
+	if d.add(f); !halt {
+		return
+	}
+	d.out.Halt = fmt.Sprintf("statuses: the meaning of %s in %s is not known, and %s there %s not pay: as it is, all would be booked as sales, so nothing is applied: say what each word means, such as --status %s, or in the field statuses of the API; kinds are conversion, reversal, adjustment and ignore",
+		open, cut(c.name), d.listed(c, more), plural(len(more), "does", "do"), example)
 }
 
 // takesBack reports whether a flag of that name marks what takes back.
@@ -125,77 +175,38 @@ func setField(s *source.Spec, slot source.Slot, name string) {
 	}
 }
 
-// statuses proposes what the words of c mean. Once a source says what words
-// mean, others are refused, so it is proposed only when all that came are known
-// and some do more than pay.
-func (d *draft) statuses(c *column, field string) {
-	if c.distinct() > statusWordsMost || !c.all(isWord|isFlag|isWhole) {
-		return
-	}
-	known := meanings()
-	by, unknown, more := map[string][]string{}, []Candidate{}, false
-	for _, w := range distinctWords(c) {
-		kind := known[w]
-		if kind == "" {
-			unknown = append(unknown, Candidate{Name: cut(w), Seen: count(c, w)})
-			continue
-		}
-		by[kind] = append(by[kind], w)
-		more = more || kind != event.Conversion.String()
-	}
-	f := Finding{What: "statuses", Seen: c.seen, Of: d.data.reports, Example: d.example(c)}
-	switch {
-	case len(unknown) > 0 && c.distinct() > 1:
-		f.State, f.Candidates = Open, unknown
-		f.Why = "words in " + cut(c.name) + " whose meaning is not known: say in statuses what pays (conversion), what takes back (reversal) and what is of no concern (ignore)"
-		d.add(f)
-	case more:
-		var said []string
-		for _, kind := range sortedKeys(by) {
-			said = append(said, kind+": "+strings.Join(by[kind], ", "))
-		}
-		f.Proposed, f.Why = strings.Join(said, "; "), "words in "+cut(c.name)+" that senders use so; any other word is refused from then on"
-		d.change(f, func(s *source.Spec) {
-			if field != "" {
-				setField(s, source.SlotStatus, field)
-			}
-			s.Statuses = by
-		})
-	}
-}
-
-// knownKinds says which words the source does not know.
+// knownKinds says which words the source does not know, and adds what a person
+// says of them.
 func (d *draft) knownKinds() {
 	c := d.reads(source.SlotStatus)
+	if len(d.in.Statuses) > 0 {
+		f := Finding{What: "statuses", Proposed: inKinds(d.in.Statuses), Why: "as you say", Of: d.data.reports}
+		if c != nil {
+			f.Seen, f.Example = c.seen, d.example(c)
+		}
+		by := d.withSaid()
+		if !d.change(f, func(s *source.Spec) { s.Statuses = by }) {
+			return
+		}
+	}
 	if c == nil {
 		return
 	}
 	f := Finding{What: "statuses", State: AsIs, Why: "the source knows every word in " + cut(c.name), Seen: c.seen, Of: d.data.reports, Example: d.example(c)}
 	for _, w := range distinctWords(c) {
 		if _, ok := d.src.MeaningOf(w); !ok {
-			f.Candidates = append(f.Candidates, Candidate{Name: cut(w), Seen: count(c, w)})
+			if f.State == AsIs {
+				f.State, f.Example = Open, d.shown(c, d.spelled(c, w))
+			}
+			f.Candidates = append(f.Candidates, Candidate{Name: cut(d.hide(d.spelled(c, w))), Seen: count(c, w)})
 		}
 	}
-	if len(f.Candidates) > 0 {
-		f.State, f.Why = Open, "words in "+cut(c.name)+" that the source does not know, so those postbacks are invalid: add them to statuses"
+	switch {
+	case f.State == Open:
+		f.Why = "words in " + cut(c.name) + " that the source does not know: add them to statuses; until then those postbacks are invalid"
 		f.Candidates = f.Candidates[:min(len(f.Candidates), statusWordsMost)]
+	case len(d.in.Statuses) > 0:
+		return
 	}
 	d.add(f)
-}
-
-func distinctWords(c *column) (list []string) {
-	for _, t := range c.values() {
-		list = appendNew(list, strings.ToLower(t))
-	}
-	slices.Sort(list)
-	return list
-}
-
-func count(c *column, word string) (n int) {
-	for _, t := range c.values() {
-		if strings.EqualFold(t, word) {
-			n++
-		}
-	}
-	return n
 }

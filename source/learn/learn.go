@@ -7,8 +7,9 @@
 // It is a pure function of its input: the same requests give the same
 // proposal. What the values prove, or what a name and the values agree on, is
 // proposed; where several fields would do, or a guess would cost money when it
-// is wrong, the finding stays open and a person decides. Every change is tried
-// with source.Compile before it is proposed. No secret, no signature and no
+// is wrong, the finding stays open and a person decides; so does what only
+// refused requests say, which may be anybody's. Every change is tried with
+// source.Compile before it is proposed. No secret, no signature and no
 // whole phone number is in what it says.
 package learn
 
@@ -45,10 +46,11 @@ type Request struct {
 	Headers     []event.Pair
 	Body        []byte
 	Peer        string
-	Reason      string // why it was refused, or the status of its verdict
+	Reason      string // why it was refused, as the machine word of the check that failed, or the status of its verdict
 	Refused     bool   // it was not taken
 	Cut         bool   // its body is not whole
 	Masked      bool   // its secrets were taken out, so nothing can be verified with it
+	HeadersCut  bool   // only some of its headers are kept, so one that is signed may be missing
 }
 
 // Secret is one by which requests may be signed.
@@ -62,8 +64,9 @@ type Input struct {
 	Spec       source.Spec // as the operator wrote it, without defaults
 	Requests   []Request
 	Secrets    []Secret
-	PublicBase string   // what stands before the path in what senders were told: https://in.example.com
-	Mask       []string // further texts that are never shown, such as the token in the path
+	Statuses   map[string][]string // what a person says that words in status mean: kind, or ignore → words; it goes before what is known of them
+	PublicBase string              // what stands before the path in what senders were told: https://in.example.com
+	Mask       []string            // further texts that are never shown, such as the token in the path
 }
 
 // State says what a finding leads to.
@@ -79,9 +82,9 @@ const (
 
 // Finding is one thing that the requests tell.
 type Finding struct {
-	What       string      `json:"what"` // preset, signature, identity, statuses, allow_ips, the name of a field's slot, or of a transform
+	What       string      `json:"what"` // preset, signature, identity, statuses, allow_ips, the name of a field's slot, or of a transform; field is one that nothing takes
 	State      State       `json:"state"`
-	Proposed   string      `json:"proposed,omitempty"` // what it would be set to, or is
+	Proposed   string      `json:"proposed,omitempty"` // what it would be set to, or is; the field that nothing takes
 	Why        string      `json:"why"`
 	Seen       int         `json:"seen"`              // reports or requests that show it
 	Of         int         `json:"of"`                // of so many
@@ -106,13 +109,17 @@ type Proposal struct {
 	YAML     string      `json:"yaml"` // of the source as it would be, for apply
 	Spec     source.Spec `json:"-"`    // the same; it compiles
 
+	// Halt says why the proposal must not be put in force as it is, "" when it may.
+	Halt string `json:"-"`
+
 	// Secret is the index in Input.Secrets of the one that the requests are
 	// signed with, -1 when there is none.
 	Secret int `json:"-"`
 }
 
 // Propose looks at what came and says how the source should read it. It fails
-// when nothing was captured or the source as it is does not compile.
+// when nothing was captured, the source as it is does not compile, or Statuses
+// cannot be meant.
 func Propose(in Input) (*Proposal, error) {
 	if len(in.Requests) == 0 {
 		return nil, fmt.Errorf("source %q: nothing to learn from: have its sender send one request", in.Spec.ID)
@@ -123,9 +130,10 @@ func Propose(in Input) (*Proposal, error) {
 	}
 	in.Requests = in.Requests[:min(len(in.Requests), RequestsMax)]
 	in.Secrets = in.Secrets[:min(len(in.Secrets), SecretsMax)]
-	d := &draft{in: &in, spec: clone(in.Spec), src: src, data: read(in.Requests), out: &Proposal{Requests: len(in.Requests), Secret: -1}}
-	d.out.Reports = d.data.reports
+	d := &draft{in: &in, spec: clone(in.Spec), src: src, out: &Proposal{Requests: len(in.Requests), Secret: -1}}
 	d.signs = d.detect()
+	d.sift()
+	d.out.Reports = d.data.reports + d.strange.reports
 	d.preset()
 	if d.src.MapperName != "" {
 		d.note("mapper", d.src.Spec.Mapper, "the source's mapper reads its postbacks, so names of fields and notations are not looked at")
@@ -134,11 +142,19 @@ func Propose(in Input) (*Proposal, error) {
 	} else {
 		d.slots()
 		d.notations()
-		d.kinds()
+		if err := d.kinds(); err != nil {
+			return nil, err
+		}
 		d.identity()
 	}
 	d.signature()
+	if d.src.MapperName == "" {
+		d.unused()
+	}
 	d.peers()
+	if d.unproven {
+		d.spec = clone(in.Spec)
+	}
 	d.out.Spec, d.out.YAML = d.spec, yamlOf(d.spec)
 	d.out.Diff = diff(in.Spec, d.spec)
 	d.out.Preset = d.src.Spec.Preset
@@ -150,9 +166,13 @@ type draft struct {
 	in    *Input
 	spec  source.Spec    // with what is proposed so far
 	src   *source.Source // the same, compiled
-	data  *data
 	signs []sign
 	out   *Proposal
+
+	requests []Request // those that count
+	data     *data     // what they say
+	strange  *data     // what the others say
+	unproven bool      // none of them showed that it is the sender's: nothing is proposed
 }
 
 // change proposes f when the source still compiles with it. Otherwise the
@@ -169,6 +189,10 @@ func (d *draft) change(f Finding, edit func(*source.Spec)) bool {
 	}
 	d.spec, d.src = next, src
 	f.State = Proposed
+	if d.unproven {
+		f.State = Open
+		f.Why += unprovenWhy
+	}
 	d.add(f)
 	return true
 }
@@ -209,7 +233,7 @@ func (d *draft) peers() {
 			return
 		}
 		f.State, f.Seen = Open, outside
-		f.Why = "requests came from addresses that are not on the source's list: add those that are the sender's"
+		f.Why = "requests came from addresses that are not on the source's list: add those that are the sender's; until then they are refused"
 	} else {
 		f.Why = "nothing but these addresses has sent; put those that are the sender's into allow_ips, if it names them too"
 		for _, p := range list {

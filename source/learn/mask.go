@@ -11,7 +11,7 @@ import (
 )
 
 // shown is a value as a finding may show it: cut, without what is secret, a
-// phone number as its last four digits.
+// phone number as its last four digits, a mail address as its domain.
 func (d *draft) shown(c *column, text string) string {
 	if text == "" || secretName(c.key) {
 		return ""
@@ -19,6 +19,9 @@ func (d *draft) shown(c *column, text string) string {
 	s := shapeOf(text)
 	if s&isPhone != 0 && s&(isUUID|isUnix|isUnixMillis) == 0 {
 		return lastFour(text)
+	}
+	if i := strings.LastIndexByte(text, '@'); i > 0 {
+		text = event.Redacted + text[i:]
 	}
 	return cut(d.hide(text))
 }

@@ -96,7 +96,7 @@ func (d *draft) cents(c *column) {
 		}
 	}
 	d.add(Finding{What: "transforms.cents", State: Open, Seen: c.seen, Of: d.data.reports, Example: d.example(c),
-		Why: "all amounts are whole and large: if they are cents, set transforms.cents"})
+		Why: "all amounts are whole and large: if they are cents, set transforms.cents; until then they are whole units of money"})
 }
 
 func (d *draft) durations() {
@@ -125,6 +125,6 @@ func (d *draft) durations() {
 		d.transform("duration", "ms", "as seconds, calls would last more than a week", c, func(t *source.Transforms) { t.Duration = "ms" })
 	case least >= 5000 && most > 0:
 		d.add(Finding{What: "transforms.duration", State: Open, Seen: c.seen, Of: d.data.reports, Example: d.example(c),
-			Why: "every call would last longer than 80 minutes: if these are milliseconds, set transforms.duration to ms"})
+			Why: "every call would last longer than 80 minutes: if these are milliseconds, set transforms.duration to ms; until then they are seconds"})
 	}
 }

@@ -56,14 +56,14 @@ func (d *draft) preset() {
 	}
 	tied := len(list) > 1 && list[1].points == best.points && list[1].Name != current
 	if best.Name == current || best.points < presetPointsMin || best.points < now.points+lead || tied {
-		d.add(Finding{What: "preset", State: AsIs, Proposed: current, Why: strings.Join(append([]string{"no other fits better"}, now.why...), "; "), Seen: len(d.in.Requests), Of: len(d.in.Requests)})
+		d.add(Finding{What: "preset", State: AsIs, Proposed: current, Why: strings.Join(append([]string{"no other fits better"}, now.why...), "; "), Seen: len(d.requests), Of: len(d.requests)})
 		return
 	}
 	why := best.why
 	if !best.Verified {
 		why = append(why, "what is known of it rests on guesses")
 	}
-	d.change(Finding{What: "preset", Proposed: best.Name, Why: best.Title + ": " + strings.Join(why, "; "), Seen: len(d.in.Requests), Of: len(d.in.Requests)},
+	d.change(Finding{What: "preset", Proposed: best.Name, Why: best.Title + ": " + strings.Join(why, "; "), Seen: len(d.requests), Of: len(d.requests)},
 		func(s *source.Spec) { s.Preset = best.Name })
 }
 
@@ -115,7 +115,7 @@ func (d *draft) fit(p *source.Preset, uses map[string]int) fit {
 	d.fitTemplate(&f)
 	d.fitSignature(&f)
 	d.fitWords(&f)
-	if len(p.Source.Methods) > 0 && slices.ContainsFunc(d.in.Requests, func(r Request) bool {
+	if len(p.Source.Methods) > 0 && slices.ContainsFunc(d.requests, func(r Request) bool {
 		return r.Method != "" && !slices.ContainsFunc(p.Source.Methods, func(m string) bool { return strings.EqualFold(m, r.Method) })
 	}) {
 		f.points += pointsMethod
@@ -184,8 +184,8 @@ func (d *draft) fitSignature(f *fit) {
 		}
 	}
 	seen := 0
-	for i := range d.in.Requests {
-		if _, ok := d.standsIn(&d.in.Requests[i], s.Signature.In); ok {
+	for i := range d.requests {
+		if _, ok := d.standsIn(&d.requests[i], s.Signature.In); ok {
 			seen++
 		}
 	}

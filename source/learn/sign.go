@@ -1,10 +1,9 @@
 package learn
 
 import (
-	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -27,10 +26,19 @@ type sign struct {
 func (d *draft) detect() (list []sign) {
 	var whole []*Request
 	for i := range d.in.Requests {
-		if r := &d.in.Requests[i]; !r.Cut && !r.Masked && len(whole) < VerifiedMax {
+		if r := &d.in.Requests[i]; r.whole() {
 			whole = append(whole, r)
 		}
 	}
+	slices.SortStableFunc(whole, func(a, b *Request) int { // with all headers first
+		switch {
+		case a.HeadersCut == b.HeadersCut:
+			return 0
+		case b.HeadersCut:
+			return -1
+		}
+		return 1
+	})
 	known := d.knownSchemes()
 	runs := DetectRunsMax
 	for n := range d.in.Secrets {
@@ -41,8 +49,8 @@ func (d *draft) detect() (list []sign) {
 			}
 			runs--
 			for _, spec := range signature.Detect(d.request(r), secret, known...) {
-				s := sign{spec: spec, secret: n, of: len(whole), known: slices.ContainsFunc(known, func(k signature.Spec) bool { return sameScheme(&k, &spec) })}
-				s.seen = d.holds(&spec, secret, whole)
+				s := sign{spec: spec, secret: n, known: slices.ContainsFunc(known, func(k signature.Spec) bool { return sameScheme(&k, &spec) })}
+				s.seen, s.of = d.holds(&spec, secret, whole)
 				list = append(list, s)
 			}
 		}
@@ -65,18 +73,54 @@ func (d *draft) knownSchemes() (list []signature.Spec) {
 	return list
 }
 
-// holds counts the requests on which a scheme verifies, whatever their age.
-func (d *draft) holds(spec *signature.Spec, secret []byte, requests []*Request) (n int) {
+// whole reports whether a signature can be checked on r.
+func (r *Request) whole() bool { return !r.Cut && !r.Masked }
+
+// holds counts the requests on which a scheme verifies, whatever their age, of
+// those that still have what it checks.
+func (d *draft) holds(spec *signature.Spec, secret []byte, requests []*Request) (n, of int) {
 	v, err := signature.Compile(ageless(*spec))
 	if err != nil {
-		return 0
+		return 0, 0
 	}
 	for _, r := range requests {
+		if r.HeadersCut && !d.hasHeaders(r, spec) {
+			continue
+		}
+		if of == VerifiedMax {
+			break
+		}
+		of++
 		if v.Verify(d.request(r), &signature.Secrets{Current: secret}, time.Time{}).OK {
 			n++
 		}
 	}
-	return n
+	return n, of
+}
+
+var signedHeader = regexp.MustCompile(`\{header:([^{}|]+)`)
+
+// hasHeaders reports whether every header that a scheme looks into is kept of r.
+func (d *draft) hasHeaders(r *Request, spec *signature.Spec) bool {
+	places := []string{spec.Signature.In}
+	if spec.Timestamp != nil {
+		places = append(places, spec.Timestamp.In)
+	}
+	for _, p := range []*signature.Place{spec.ID, spec.KeyID} {
+		if p != nil {
+			places = append(places, p.In)
+		}
+	}
+	for _, m := range signedHeader.FindAllStringSubmatch(spec.Input, -1) {
+		places = append(places, "header:"+m[1])
+	}
+	return !slices.ContainsFunc(places, func(in string) bool {
+		if !strings.HasPrefix(in, "header:") && in != "bearer" && !strings.HasPrefix(in, "basic") {
+			return false
+		}
+		_, ok := d.standsIn(r, in)
+		return !ok
+	})
 }
 
 // ageless leaves out how old a request may be: captured ones are.
@@ -119,7 +163,7 @@ func (d *draft) signature() {
 		panic("bug: a scheme that was found does not compile: " + err.Error())
 	}
 	f := Finding{What: "signature", Proposed: inWords(&best.spec), Seen: best.seen, Of: best.of}
-	f.Why = fmt.Sprintf("verifies with %s on %d of %d requests that are kept whole", d.whose(best.secret), best.seen, best.of)
+	f.Why = fmt.Sprintf("verifies with %s on %d of %d requests that can be checked", d.whose(best.secret), best.seen, best.of)
 	if weak := v.Weak(); weak != "" {
 		f.Why += "; weak: " + weak
 	}
@@ -161,121 +205,4 @@ func inWords(s *signature.Spec) string {
 		return "the secret itself in " + s.Signature.In
 	}
 	return s.Algorithm + " of " + cut(s.Input) + " in " + s.Signature.In
-}
-
-// unverified says where a signature seems to stand, and why nothing verifies.
-func (d *draft) unverified() {
-	list := d.spots()
-	masked := 0
-	for i := range d.in.Requests {
-		if d.in.Requests[i].Masked || d.in.Requests[i].Cut {
-			masked++
-		}
-	}
-	tried := len(d.in.Secrets) > 0 && masked < len(d.in.Requests)
-	f := Finding{What: "signature", State: Open, Of: len(d.in.Requests), Candidates: list}
-	for _, c := range list {
-		f.Seen = max(f.Seen, c.Seen)
-	}
-	has := d.src.Spec.Signature
-	switch {
-	case tried:
-		f.Why = fmt.Sprintf("no shape of signature fits the secret on the %d requests that were tried: check the secret for blanks or another environment's, and that no proxy changes the URL", min(DetectRunsMax, len(d.in.Requests)-masked))
-	case len(list) > 0 && len(d.in.Secrets) > 0:
-		f.Why = "a signature seems to stand here; what is kept of requests that were taken has it masked, so nothing could be tried: ask for the signature, let one request be refused, and learn again"
-	case len(list) > 0:
-		f.Why = "a signature seems to stand here: give the sender's secret to find how it is made"
-	default:
-		if has != nil && !d.src.Spec.SignatureOptional {
-			f.Why, f.Proposed = "the source asks for a signature, and nothing looks like one in what came", inWords(has)
-			d.add(f)
-		}
-		return
-	}
-	if has != nil && !tried && len(list) > 0 {
-		f.State, f.Proposed = AsIs, inWords(has)
-		f.Why = "the source asks for it; without its secret it was not checked"
-	}
-	d.add(f)
-}
-
-// spots lists where something of a digest's length stands under the name of a signature.
-func (d *draft) spots() (list []Candidate) {
-	const most = 8
-	add := func(in, says string) {
-		for i := range list {
-			if list[i].Name == in+", "+says {
-				list[i].Seen++
-				return
-			}
-		}
-		if len(list) < most {
-			list = append(list, Candidate{Name: in + ", " + says, Seen: 1})
-		}
-	}
-	for i := range d.in.Requests {
-		r := &d.in.Requests[i]
-		for _, h := range r.Headers {
-			if secretName(h.Name) || strings.Contains(strings.ToLower(h.Name), "hmac") {
-				if says := digestIn(h.Value); says != "" {
-					add("header:"+cut(h.Name), says)
-				}
-			}
-		}
-		_, query, _ := strings.Cut(r.Target, "?")
-		for _, f := range parseForm(nil, query, false) {
-			if secretName(f.name) || strings.EqualFold(f.name, "verifier") || strings.EqualFold(f.name, "sid") {
-				if says := digestIn(f.text); says != "" {
-					add("query:"+cut(f.name), says)
-				}
-			}
-		}
-	}
-	return list
-}
-
-// standsIn gives what a request has at a place, if it has something there.
-func (d *draft) standsIn(r *Request, in string) (value string, ok bool) {
-	origin, name, named := strings.Cut(in, ":")
-	if !named {
-		origin, name = "", in
-	}
-	switch {
-	case origin == "header":
-		return d.request(r).Header(name)
-	case slices.Contains([]string{"bearer", "basic", "basic-user", "basic-password"}, in):
-		return d.request(r).Header("Authorization")
-	}
-	_, query, _ := strings.Cut(r.Target, "?")
-	for _, report := range bodies(r, parseForm(nil, query, false)) {
-		for _, f := range report {
-			if strings.EqualFold(f.name, name) && f.text != "" {
-				return f.text, true
-			}
-		}
-	}
-	return "", false
-}
-
-// digestIn says of which algorithm's length a value is, "" when of none.
-func digestIn(value string) string {
-	if value == "***" {
-		return "masked"
-	}
-	if i := strings.LastIndexAny(value, "=,"); i > 0 && i < len(value)-16 && i < 24 {
-		value = value[i+1:]
-	}
-	encoded := "hex"
-	p, err := hex.DecodeString(value)
-	if err != nil {
-		encoded = "base64"
-		if p, err = base64.RawStdEncoding.DecodeString(strings.TrimRight(value, "=")); err != nil {
-			p, err = base64.RawURLEncoding.DecodeString(strings.TrimRight(value, "="))
-		}
-	}
-	names := map[int]string{16: "MD5", 20: "SHA-1", 32: "SHA-256", 64: "SHA-512 or Ed25519"}
-	if name := names[len(p)]; err == nil && name != "" {
-		return fmt.Sprintf("%d bytes in %s as of %s", len(p), encoded, name)
-	}
-	return ""
 }

@@ -123,9 +123,9 @@ func (d *draft) fill(known aliases, slot source.Slot, instead string) bool {
 		})
 	}
 	f.State, f.Proposed, f.Example = Open, "", ""
-	f.Why = "more than one field may be it: name the right one in fields." + slot.String()
+	f.Why = "more than one field may be it: name the right one in fields." + slot.String() + "; until then none of them is read so"
 	if len(list) == 1 {
-		f.Why = best.why + ", which is not enough to be sure: name it in fields." + slot.String() + " if it is right"
+		f.Why = best.why + ", which is not enough to be sure: name it in fields." + slot.String() + " if it is right; until then it is not read so"
 	}
 	for _, c := range list[:min(len(list), 5)] {
 		f.Candidates = append(f.Candidates, Candidate{c.name, d.example(c.column), c.seen})
@@ -211,7 +211,7 @@ func (d *draft) keyless() {
 		return slices.ContainsFunc(d.out.Findings, func(f Finding) bool { return f.What == slot.String() && f.State == Open })
 	}
 	if d.reads(source.SlotPayout) == nil && d.src.Constants[source.SlotPayout] == "" && !d.src.Spec.PayoutOptional && d.src.Spec.Reward == nil && !open(source.SlotPayout) {
-		d.add(Finding{What: "payout", State: Open, Of: d.data.reports, Why: "no field looks like a payout: have the sender add it, or set constants.payout if it is always the same"})
+		d.add(Finding{What: "payout", State: Open, Of: d.data.reports, Why: "no field looks like a payout: have the sender add it, or set constants.payout if it is always the same; until then nothing is booked"})
 	}
 	if d.src.Spec.Settle == source.SettleAccount {
 		return
@@ -221,5 +221,5 @@ func (d *draft) keyless() {
 			return
 		}
 	}
-	d.add(Finding{What: "call", State: Open, Of: d.data.reports, Why: "no field names a call: have the sender pass back ref_id or call_id, or send the caller with the duration"})
+	d.add(Finding{What: "call", State: Open, Of: d.data.reports, Why: "no field names a call: have the sender pass back ref_id or call_id, or send the caller with the duration; until then nothing is booked"})
 }
