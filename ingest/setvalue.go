@@ -19,12 +19,12 @@ import (
 // names the call:
 //
 //	/calls/{call_id}/set_value?key=…                         a key that we issued: proof enough
-//	/v1/postbacks/{token}/calls/{call_id}/set_value?key=…    a key from elsewhere: the ledger compares it
+//	/v1/postbacks/{token}/calls/{call_id}/set_value?key=…    one of ours as well, or a key from elsewhere: the ledger compares it
 //
 // Both take GET and POST, with the key in the query or in a form, and go to the
 // test verdict when /test follows. The first goes to the one source that takes
 // such requests (source.Directory.SetValue), whose address list, certificate,
-// signature and secret are asked for as well. Its key is computed from the
+// signature and secret are asked for as well. Our key is computed from the
 // call's id, so that checking it needs no look-up; it is taken out of the
 // record. The call's id stands in the record's header event.HeaderCallID.
 

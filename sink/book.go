@@ -214,9 +214,10 @@ func (w *work) account(a account) (int64, error) {
 	return id, nil
 }
 
-// ruleFor gives the payout rule of a call: the one pinned when the call was
-// first booked, as long as campaign and publisher are the same, else the
-// assignment's current one. nil: nobody is paid a share.
+// ruleFor gives the payout rule of a call: the assignment's that was pinned when
+// the call was first booked, as long as campaign and publisher are the same, else
+// its current one, else that of the campaign's conversion group. An assignment
+// goes before a group also when it was made later. nil: nobody is paid a share.
 func (w *work) ruleFor(row *callRow, o *outcome) (*rule, error) {
 	if row.Campaign == "" || row.Publisher == "" || row.target != "" {
 		return nil, nil

@@ -2,8 +2,9 @@
 
 -- A row of call is what money is booked on. target is NULL for a phone call;
 -- for a transaction of a source that settles on accounts it is the account's
--- name, call_id is the source, a tab and the identity's digest, and the row has no names in
--- call_key and change_seq 0: no postback finds it by what it says of calls.
+-- name, call_id is the source, a tab and the identity's digest (and, as a weak one
+-- may come again, the event's id), and the row has no names in call_key and
+-- change_seq 0: no postback finds it by what it says of calls.
 ALTER TABLE call ADD COLUMN target text COLLATE "C";
 CREATE INDEX call_target ON call (target, no) WHERE target IS NOT NULL;
 
